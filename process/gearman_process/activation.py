@@ -23,10 +23,15 @@ def inherited_sockets(environ: MutableMapping[str, str]) -> list[tuple[str, sock
     if not count.isdecimal() or pid != str(os.getpid()):
         return []
     names += [""] * int(count)
-    return [(names[index], _listening(_FIRST_DESCRIPTOR + index)) for index in range(int(count))]
+    return [(names[index], listening_socket(_FIRST_DESCRIPTOR + index)) for index in range(int(count))]
 
 
-def _listening(descriptor: int) -> socket.socket:
+def listening_socket(descriptor: int) -> socket.socket:
+    """The listening socket that this process has inherited with this number; its children do not.
+
+    Raises:
+        SocketError: it is none.
+    """
     try:
         os.set_inheritable(descriptor, False)
         listening = socket.socket(fileno=descriptor)

@@ -230,6 +230,14 @@ class Server:
             raise StartError("the server listens on no TCP port")
         return int(ports[0])
 
+    @property
+    def sockets_to_keep(self) -> list[tuple[str, socket.socket]]:
+        """Its listening sockets, each with its purpose, if they outlive this process in another's hands. None if one is
+        a Unix socket: this process removes its file at the end."""
+        sockets = {} if self._ports is None else self._ports.sockets
+        found = [(purpose, each) for purpose, listening in sockets.items() for each in listening]
+        return found if all(each.family != socket.AF_UNIX for _, each in found) else []
+
     def describe_addresses(self) -> str:
         """All its addresses in one line."""
         return self._ports.describe() if self._ports is not None else ""

@@ -253,7 +253,32 @@ def test_a_single_durable_server_is_replaced_without_the_loss_of_a_job_or_of_a_c
     assert sorted(journal.read_text().split()) == wanted
 
 
-def test_a_job_that_takes_longer_than_it_may_runs_again(durable: RunningManager) -> None:
+@pytest.mark.parametrize("how", ["replaced", "killed"])
+def test_calls_that_begin_while_there_is_no_server_wait_for_its_successor(durable: RunningManager, how: str) -> None:
+    (address,) = before = processes(durable)
+    over = threading.Event()
+    calls: list[int] = []
+
+    def call() -> None:
+        while not over.is_set():
+            with Client([address], timeout_s=60, connect_timeout_s=30) as client:
+                calls.append(len(client.submit("nap", "0.002")))
+
+    with ThreadPoolExecutor(4) as threads:
+        callers = [threads.submit(call) for _ in range(4)]
+        eventually(lambda: len(calls) > 20, "calls are answered")
+        if how == "killed":
+            os.kill(before[address], signal.SIGKILL)
+            eventually(lambda: processes(durable).get(address, before[address]) != before[address], "it is back")
+        else:
+            durable.command("restart-server")
+        answered = len(calls)
+        eventually(lambda: len(calls) > answered + 20, "calls are answered by the next one")
+        over.set()
+        assert [caller.result(60) for caller in callers] == [None] * 4
+
+
+def test_a_background_job_that_takes_longer_than_it_may_goes_on(durable: RunningManager) -> None:
     (address,) = addresses(durable)
     gate = durable.folder / "late"
     with Client([address], timeout_s=30) as client:
@@ -262,7 +287,8 @@ def test_a_job_that_takes_longer_than_it_may_runs_again(durable: RunningManager)
         began = time.monotonic()
         durable.command("restart-server", "--within", "300ms")
         assert time.monotonic() - began < 10
-        eventually(lambda: client.status(handle).running, "it runs again")
+        eventually(lambda: client.status(handle).running, "it runs still")
+        assert "goes on with it, though its server is gone" in durable.log()
         gate.touch()
         eventually(lambda: not client.status(handle).known, "it has run to its end")
 

@@ -63,6 +63,8 @@ class Opening:
         self._lookup: Lookup | None = Lookup(address)
         self._attempt: ConnectAttempt | None = None
         self._connection: Connection | None = None
+        #: Whether a first connection was closed before its server had answered: one that was just ending, say.
+        self._is_second = False
         #: The number of first questions that are not answered.
         self._questions = 0
 
@@ -99,7 +101,7 @@ class Opening:
                 raise CouldNotConnect(f"could not connect to {self.address}: {reason}")
             return None
         if self._questions and not self._has_answers(connection, now):
-            return None
+            return None if self._connection is not None else self.advance(now)
         self._connection = None
         return connection
 
@@ -145,10 +147,19 @@ class Opening:
             for packet_type, body in connection.try_receive():
                 self._take(connection, packet_type, body, now)
         except (ConnectionLost, ProtocolError) as error:
-            raise no_job_server(self.address, error) from error
+            if self._is_second or isinstance(error, ProtocolError):
+                raise no_job_server(self.address, error) from error
+            self._start_again(connection)
+            return False
         if self._questions and now >= self._limit:
             raise no_job_server(self.address, Timeout(f"no answer from {self.address} in the time allowed"))
         return not self._questions
+
+    def _start_again(self, connection: Connection) -> None:
+        """Open another connection: its server may be the next process of the one that has closed this one."""
+        connection.close()
+        self._connection, self._questions, self._is_second = None, 0, True
+        self._lookup = Lookup(self.address)
 
     def _take(self, connection: Connection, packet_type: int, body: bytes, now: float) -> None:
         if packet_type == SERVERS and self._settings.roster is not None:

@@ -15,12 +15,15 @@ from gevent.event import AsyncResult, Event
 from gearman_client import Address
 from gearman_manager.config import reachable
 from gearman_manager.job_servers.bundled_process import BundledProcess, ServerCanNotStart, ServerOptions
+from gearman_manager.job_servers.kept_ports import KeptPorts
 from gearman_manager.job_servers.policies_file import write_policies
 
 _log = logging.getLogger("server")
 _FIRST_RESTART_S: Final = 0.05
 _MAX_RESTART_S: Final = 10.0
 _QUIET_S: Final = 30.0
+#: Connections wait for a server that has died while it is started again after a pause of so long at most.
+_PATIENCE_S: Final = 1.0
 
 
 class BundledServer:
@@ -36,6 +39,7 @@ class BundledServer:
         #: As configured; with the real ports once it was ready: a free port (0) is kept over restarts.
         self.listens = options.listening
         self.restarts = 0  #: how often it was started again, for whatever reason
+        self._ports = KeptPorts(options.section)
         self._process: BundledProcess | None = None  # the last one; None before the first
         #: Gets the outcome of the next start; set while the process is being replaced.
         self._replaced: AsyncResult[None] | None = None
@@ -113,6 +117,7 @@ class BundledServer:
     def finish(self, ended: Callable[[], None]) -> None:
         """Have the server start no job, and end once none is running; `ended` is called then."""
         self._is_stopping = True
+        self._ports.release()
         if self._process is not None:
             self._process.ended.rawlink(lambda _event: ended())
             self._process.finish()
@@ -120,6 +125,7 @@ class BundledServer:
     def stop(self) -> None:
         """End the server. Call it once no process of ours needs the server any more."""
         self._is_stopping = True
+        self._ports.release()
         if self._process is not None:
             self._process.stop()
         self._keeper.kill()
@@ -131,7 +137,7 @@ class BundledServer:
             OSError: the process can't be started.
             ServerCanNotStart: it has ended instead.
         """
-        self._process = BundledProcess(self._options, self.listens)
+        self._process = BundledProcess(self._options, self.listens, self._ports)
         self.listens = self._process.wait_until_ready(self._describe)
 
     def _keep(self) -> None:
@@ -145,6 +151,8 @@ class BundledServer:
                     delay_s = _FIRST_RESTART_S
                 how = self._describe(self._process.status)
                 _log.error("%s ended (%s); starting it again in %.2f s", self.title, how, delay_s)
+                if delay_s > _PATIENCE_S:
+                    self._ports.release()
                 self._hurry.wait(delay_s * random.uniform(0.75, 1.25))
                 delay_s = min(delay_s * 2, _MAX_RESTART_S)
             if self._is_stopping:
@@ -165,6 +173,7 @@ class BundledServer:
             failure = ServerCanNotStart(f"it can't be started: {error.strerror}")
         except ServerCanNotStart as error:
             failure = error  # its own words are in the log
+            self._ports.release()  # nobody is to wait for a server that does not come
         else:
             self._is_back()
         if replaced is not None and failure is not None:

@@ -26,10 +26,12 @@ from gearman_client import Address
 from gearman_manager.config.server_keys import Listening, Server
 from gearman_manager.errors import StartError
 from gearman_manager.host import process
+from gearman_manager.job_servers.kept_ports import KeptPorts
 from gearman_manager.logs.output import ChildOutput
 
 READY_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 5.0
+_MAX_PORTS: Final = 64
 #: The orders to end, at once or when no job is running. `gearman_server.process.server_process` has them too.
 STOP: Final = b"stop\n"
 FINISH: Final = b"finish\n"
@@ -78,15 +80,16 @@ class ServerOptions:
 class BundledProcess:
     """One process, from its exec to its end."""
 
-    def __init__(self, options: ServerOptions, wanted: Listening) -> None:
-        """Start a process.
+    def __init__(self, options: ServerOptions, wanted: Listening, ports: KeptPorts) -> None:
+        """Start a process, which takes the ports that are kept, or else its own; then they are kept.
 
         Raises:
             OSError: the system refuses.
         """
         self._wanted = wanted
         self._title = options.title
-        self._child, self._lifeline, self._output = _exec(options, wanted)
+        self._ports = ports
+        self._child, self._lifeline, self._output = _exec(options, wanted, ports)
         self.ended = gevent.event.Event()
         self.status: int | None = None  # once it has ended
         watcher = gevent.get_hub().loop.io(self._child.pidfd, 1)
@@ -144,10 +147,10 @@ class BundledProcess:
     def _first_message(self) -> Mapping[str, Any]:
         """Its report on its start; empty if it ends without one, or takes too long."""
         line = b""
-        self._lifeline.settimeout(READY_TIMEOUT_S)
+        descriptors: list[int] = []
         try:
             while not line.endswith(b"\n"):
-                data = self._lifeline.recv(4096)
+                data = self._receive(descriptors)
                 if not data:
                     return {}
                 line += data
@@ -155,7 +158,18 @@ class BundledProcess:
             self.signal(signal.SIGKILL)
             return {}
         told: Mapping[str, Any] = json.loads(line)
+        self._ports.keep(told.get("kept", ()), descriptors)
         return told
+
+    def _receive(self, descriptors: list[int]) -> bytes:
+        """Some bytes of its report, and its ports with the first of them. Waits as long as the lifeline may."""
+        with socket.socket(fileno=os.dup(self._lifeline.fileno())) as lifeline:
+            while True:
+                gevent.socket.wait_read(lifeline.fileno(), READY_TIMEOUT_S)
+                with suppress(BlockingIOError):
+                    data, found, _, _ = socket.recv_fds(lifeline, 4096, _MAX_PORTS, socket.MSG_CMSG_CLOEXEC)
+                    descriptors += found
+                    return data
 
     def _gone(self, watcher: Any) -> None:
         """In the hub: the process has ended."""
@@ -167,7 +181,9 @@ class BundledProcess:
         self.ended.set()
 
 
-def _exec(options: ServerOptions, wanted: Listening) -> tuple[process.Child, gevent.socket.socket, ChildOutput]:
+def _exec(
+    options: ServerOptions, wanted: Listening, ports: KeptPorts
+) -> tuple[process.Child, gevent.socket.socket, ChildOutput]:
     """Start the process; returns it, our end of its lifeline, and its output.
 
     Raises:
@@ -181,8 +197,8 @@ def _exec(options: ServerOptions, wanted: Listening) -> tuple[process.Child, gev
         undo.callback(output.close)
         # Neither on the command line nor in the environment: the URL of a store can hold a password.
         with _in_memory(options.section.store) as store:
-            command = _command(options, wanted, theirs.fileno(), store)
-            child = process.start(command, [theirs.fileno(), store], output.write_end)
+            command = [*_command(options, wanted, theirs.fileno(), store), *ports.options]
+            child = process.start(command, [theirs.fileno(), store, *ports.descriptors], output.write_end)
         undo.pop_all()
     output.handed_over()
     output.extra["pid"] = child.pid

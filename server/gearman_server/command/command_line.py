@@ -129,6 +129,7 @@ def process_settings_of(options: dict[str, Any]) -> ProcessSettings:
         file_descriptors=options["file_descriptors"],
         supervised_fd=options["supervised_fd"],
         is_bundled=options["bundled"],
+        listening_fds=options["listening_fds"],
         without_effect=tuple(name for option, name in _NO_EFFECT.items() if options[option] not in (None, False)),
     )
 

@@ -212,6 +212,7 @@ _PROCESS: Final = (
     option("--coredump", is_flag=True, hidden=True),
     option("--supervised-fd", type=WholeNumber(0), hidden=True),
     option("--bundled", is_flag=True, hidden=True),
+    option("--listening-fd", "listening_fds", metavar="PURPOSE=FD", multiple=True, hidden=True),
 )
 
 PARAMETERS: Final[list[click.Parameter]] = [

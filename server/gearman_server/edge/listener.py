@@ -37,6 +37,8 @@ TURNS_S: Final = 0.002
 PASS_S: Final = 0.005
 #: More packets of one read may take long.
 FEW_PACKETS: Final = 4
+#: A server that is ending waits for so long for the store, so that submitters hear of their last jobs.
+SETTLING_S: Final = 2.0
 _LINE, _OPTION = int(PacketType.TEXT_LINE), int(PacketType.OPTION_REQ)
 #: Connections that get packets through another's request: so many are served at once, the others in turns.
 TOLD_AT_ONCE: Final = 200
@@ -74,6 +76,8 @@ class Listener:
         tell_trouble = partial(broker.troubles.note, "connections")
         self._acceptor = Acceptor(loop, settings.allowed, self.adopt, tell_trouble, self.queue)
         self._when_idle: Callable[[], None] | None = None
+        #: Until when replies that wait for the store are waited for before the end.
+        self._settled_by = 0.0
         self._turns: deque[Callable[[], None]] = deque()
         self._chores = broker.chores
         self._has_chore_turn = False
@@ -238,9 +242,10 @@ class Listener:
         endpoint.close("internal error")
 
     def _is_idle(self) -> bool:
-        """Whether no job runs and everything is sent."""
-        unsent = any(connection.has_unsent for connection in self._connections.values())
-        return not unsent and not self._broker.has_running_jobs
+        """Whether no job runs and everything is sent, also what waits for the store."""
+        if self._broker.has_running_jobs or any(connection.has_unsent for connection in self._connections.values()):
+            return False
+        return monotonic() > self._settled_by or not any(session.withheld_bytes for session in self._connections)
 
     def _arm_tick(self) -> None:
         self._tick_due = self._broker.next_due
@@ -270,11 +275,14 @@ class Listener:
         self.close_listeners()
         self._broker.stop_assigning()
         for session, connection in list(self._connections.items()):
-            if session.is_peer or session.assigned:
+            if isinstance(connection, Connection) and not session.is_halted:
+                connection.on_readable()  # what has come already is refused in words
+                self._end_pass()
+            if session.is_peer or session.assigned or session.withheld_bytes:
                 continue
             if not any(job.worker is not None for job in session.listening):
                 connection.close("the server is ending")
-        self._when_idle = when_idle
+        self._when_idle, self._settled_by = when_idle, monotonic() + SETTLING_S
         self.flush_soon()
 
     def hold_links(self) -> list[int]:

@@ -10,14 +10,14 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import gevent
 from setproctitle import setproctitle
 
 from gearman_process import early_signals
-from gearman_process.activation import inherited_sockets
+from gearman_process.activation import inherited_sockets, listening_socket
 from gearman_process.background import StartingChild, detach
 from gearman_process.errors import ProcessError
 from gearman_process.pid_file import PidFile
@@ -45,6 +45,8 @@ class ProcessSettings:
     supervised_fd: int | None = None
     #: A manager started the server, and ends it: signals do not.
     is_bundled: bool = False
+    #: Listening sockets that the manager has kept over the end of the process before, each as `PURPOSE=FD`.
+    listening_fds: tuple[str, ...] = ()
     #: Options that are accepted, but have no effect.
     without_effect: tuple[str, ...] = ()
 
@@ -58,7 +60,7 @@ def run(server: Server, settings: ProcessSettings) -> None:
     say_ready = detach(_wait_until_ready) if settings.daemon else None
     user = find_user(settings.user) if settings.user is not None else None
     _limit_descriptors(settings.file_descriptors)
-    inherited = _sockets_by_purpose()
+    inherited = _sockets_by_purpose(settings.listening_fds)
     with supervisor_hears_of_failure(settings.supervised_fd):
         server.open(inherited)
     gevent.get_hub()  # now: another user may not be allowed to read the files that gevent still loads
@@ -108,14 +110,16 @@ def _wait_until_ready(child: StartingChild) -> int:
     return 0 if child.gets_up() else 1
 
 
-def _sockets_by_purpose() -> dict[str, list[socket.socket]]:
-    """The service manager's sockets. `FileDescriptorName` names those for `tls`, `http` and `metrics`; all others are
-    for jobs."""
+def _sockets_by_purpose(kept: Iterable[str]) -> dict[str, list[socket.socket]]:
+    """The sockets of the service manager, and those that our manager has kept. `FileDescriptorName` names those for
+    `tls`, `http` and `metrics`; all others are for jobs."""
     found: dict[str, list[socket.socket]] = {}
     try:
-        for name, listening in inherited_sockets(os.environ):
+        named = [each.partition("=") for each in kept]
+        own = [(purpose, listening_socket(int(descriptor))) for purpose, _, descriptor in named]
+        for name, listening in [*inherited_sockets(os.environ), *own]:
             found.setdefault(name if name in PURPOSES else "jobs", []).append(listening)
-    except ProcessError as error:
+    except (ProcessError, ValueError) as error:
         raise StartError(str(error)) from error
     return found
 

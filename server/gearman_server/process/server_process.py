@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -39,6 +40,7 @@ class ServerProcess:
     ) -> None:
         """`is_bundled`: leave the end to the supervisor, who may have got the same signal."""
         self._server = server
+        self._is_bundled = is_bundled
         self._loop = loop
         self._service_manager = service_manager
         self._ended = Event()
@@ -119,7 +121,10 @@ class ServerProcess:
         self._service_manager.tell(READY=1)
 
     def obey_supervisor(self, descriptor: int) -> None:
-        """Tell the supervisor our addresses, and end when it is gone: its end of the socket closes with it."""
+        """Tell the supervisor our addresses, and end when it is gone: its end of the socket closes with it.
+
+        A manager gets our listening sockets too, to keep them for the process that follows this one.
+        """
         try:
             fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
             os.set_blocking(descriptor, False)
@@ -129,9 +134,15 @@ class ServerProcess:
         watcher.start(self._on_supervisor, descriptor, watcher)
         self._watchers.append(watcher)
         addresses = dict(self._server.addresses_by_purpose)
-        line = json.dumps({"listening": addresses.pop("jobs", ()), "pid": os.getpid(), **addresses}) + "\n"
+        sockets = self._server.sockets_to_keep if self._is_bundled else []
+        kept = [purpose for purpose, _ in sockets]
+        told = {"listening": addresses.pop("jobs", ()), "pid": os.getpid(), **addresses}
+        if kept:
+            told["kept"] = kept
         try:
-            os.write(descriptor, line.encode())
+            with socket.socket(fileno=os.dup(descriptor)) as supervisor:
+                numbers = [listening.fileno() for _, listening in sockets]
+                socket.send_fds(supervisor, [json.dumps(told).encode() + b"\n"], numbers)
         except OSError as error:
             logger.warning("the supervisor can't be told where we listen: %s", error.strerror)
 

@@ -342,6 +342,26 @@ def test_another_service_on_the_port_is_reported_as_no_job_server(
             answer.result(10)
 
 
+def test_a_connection_that_an_ending_server_closes_before_it_has_answered_is_opened_once_more(
+    scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
+    with Client(scripted_server.address) as client:
+        answer = in_thread(client.echo, b"hello")
+        scripted_server.accept().close()
+        peer = scripted_server.accept()
+        peer.expect(T.OPTION_REQ, b"exceptions")
+        peer.send(T.OPTION_RES, b"exceptions")
+        peer.expect(T.ECHO_REQ, b"hello")
+        peer.send(T.ECHO_RES, b"hello")
+        assert answer.result(10) == b"hello"
+    with Client(scripted_server.address) as client:
+        answer = in_thread(client.echo, b"hello")
+        for _ in range(2):
+            scripted_server.accept().close()
+        with pytest.raises(CouldNotConnect, match="does not answer like a job server"):
+            answer.result(10)
+
+
 def test_a_server_that_knows_no_exceptions_is_used_nevertheless(
     scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
