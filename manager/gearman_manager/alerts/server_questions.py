@@ -21,6 +21,8 @@ _log = logging.getLogger("alerts")
 EVERY_S: Final = 10.0
 #: Waiting jobs of a function that are looked at: the first ones that were submitted.
 _JOBS: Final = 20
+#: Pages on the way there; the server looks at some thousand jobs for each.
+_MOST_LOOKS: Final = 20
 _LETTERS_AT_ONCE: Final = 1000
 _MOST_PAGES: Final = 50
 #: Recent letters that are remembered.
@@ -73,11 +75,21 @@ class ServerQuestions:
 
     def _oldest(self, function: str) -> tuple[float, str] | None:
         """The job of a function that waits for the longest time, of those that were submitted first."""
-        conditions = {"function": function, "state": "waiting", "limit": str(_JOBS)}
-        pages = [self._page("jobs", {**conditions, "server": server}) for server in self._servers()]
-        jobs = [job for page in pages for job in page["jobs"]]
+        jobs = [job for server in self._servers() for job in self._first_jobs(server, function)]
         longest = max(jobs, key=lambda job: float(job["for_s"]), default=None)
         return None if longest is None else (time.monotonic() - float(longest["for_s"]), str(longest["handle"]))
+
+    def _first_jobs(self, server: str, function: str) -> Sequence[Mapping[str, Any]]:
+        """Waiting jobs of a function on one server; none if too many jobs of others are before them."""
+        conditions = {"function": function, "state": "waiting", "limit": str(_JOBS), "server": server}
+        for _ in range(_MOST_LOOKS):
+            page = self._page("jobs", conditions)
+            following = page["next"] or {}
+            if page["jobs"] or following.get("server") != server:
+                found: Sequence[Mapping[str, Any]] = page["jobs"]
+                return found
+            conditions |= following
+        return ()
 
     def _letters(self, died_after: float) -> list[DeadLetter]:
         """The recent ones: the oldest come first."""
