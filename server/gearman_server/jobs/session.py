@@ -175,7 +175,7 @@ class Session:
 
     def __init__(self, identity: Identity, number: int = 0, *, wants_exceptions: bool = False) -> None:
         self.identity = identity
-        #: Shown by the text command `workers`; it has no other use.
+        #: The descriptor of its connection, which the text command `workers` shows.
         self.number = number
         self.client_id = b"-"
         self.wants_exceptions = wants_exceptions

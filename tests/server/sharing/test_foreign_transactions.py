@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection, event, text
 
 from gearman_server.sharing.adopting import Position, adopt
@@ -35,6 +36,7 @@ def old_transaction(cluster: Cluster) -> Iterator[None]:
         assert connection.execute(text("SELECT count(*) FROM gearman_jobs")).scalar() == seen
 
 
+@pytest.mark.parametrize("cluster", ["postgresql"], indirect=True)
 def test_jobs_end_beats_go_on_and_the_dead_are_adopted_meanwhile(cluster: Cluster, until: Until) -> None:
     dead, living = cluster.start(), cluster.start()
     submit(dead.peer(), 200)

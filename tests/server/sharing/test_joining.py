@@ -35,6 +35,13 @@ def test_a_server_that_does_not_share_is_refused_by_a_store_that_is_shared(
         start_durable(cluster.database)
 
 
+def test_a_server_of_a_version_without_clusters_finds_a_store_that_is_too_new(cluster: Cluster) -> None:
+    """It knows nothing of the name of a cluster, and versions up to 4: it says so, and ends."""
+    cluster.start()
+    ((version,),) = cluster.database.rows("content", "gearman_store WHERE name = 'version'")
+    assert int(version) > 4
+
+
 def test_a_cluster_of_another_name_is_refused(cluster: Cluster, start_durable: Callable[..., ServerProcess]) -> None:
     cluster.start()
     with pytest.raises(RuntimeError, match="belongs to the cluster shop; start this server with --cluster shop"):
