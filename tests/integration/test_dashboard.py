@@ -36,6 +36,14 @@ control:
   users_file: users
   prefix: /gearman
 """
+GREET = """
+from gearman_manager import function
+
+@function
+def greet(name: str, times: int = 1) -> None:
+    if name != "Ann" or times != 2:
+        raise ValueError(f"{name} {times}")
+"""
 FAIL = f"""
 def fail(job):
     job.log.info({HOSTILE!r})
@@ -75,7 +83,13 @@ class Pages(Site):
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     """A manager with users of each role, and a module that is broken."""
     manager = RunningManager(tmp_path_factory.mktemp("pages"))
-    for name, source in (("nap", NAP), ("gate", GATE), ("fail", FAIL), ("broken", "a = 1\nb = \n# c\n")):
+    for name, source in (
+        ("nap", NAP),
+        ("gate", GATE),
+        ("fail", FAIL),
+        ("greet", GREET),
+        ("broken", "a = 1\nb = \n# c\n"),
+    ):
         manager.write_module(f"{name}.py", source)
     for name, token in (("full", FULL), ("read", READ)):
         (manager.folder / name).write_text(token)
@@ -219,6 +233,21 @@ def test_a_function_is_paused_run_and_resumed(pages: Pages) -> None:
     assert "no longer there" in pages.page(f"{address}?said=submitted")
     assert pages.post("/functions/none/run", workload="")[0] == 404
     assert pages.post("/functions/nap/run", workload="x" * 300_000)[0] == 400
+
+
+def test_a_function_is_run_with_a_field_for_each_parameter(pages: Pages) -> None:
+    page = pages.page("/functions/greet")
+    assert 'name="field.name"' in page
+    assert "<small><bdi>int</bdi>, <bdi>1</bdi> unless given</small>" in page
+    run = "/functions/greet/run"
+    assert pages.post(run, **{"with": "fields", "field.name": "Ann", "field.times": "many"})[0] == 400
+    for times in ("3", "2"):
+        assert pages.post(run, **{"with": "fields", "field.name": "Ann", "field.times": times})[0] == 303
+    [dead] = eventually(
+        lambda: re.findall("ValueError: Ann [0-9]", pages.page("/dead?function=greet")), "one has failed"
+    )
+    assert dead == "ValueError: Ann 3"
+    eventually(lambda: pages.pool("greet")["workers"][0]["done"] == 1, "the other one has not")
 
 
 def test_a_running_job_is_stopped_from_its_worker_and_from_its_own_page(pages: Pages) -> None:

@@ -22,7 +22,7 @@ from gearman_manager.access.users_file import make_user, write_user
 
 from .conftest import GATE, NAP, RunningManager, alive, eventually
 from .test_access import PASSWORD
-from .test_dashboard import FAIL, HOSTILE
+from .test_dashboard import FAIL, GREET, HOSTILE
 
 PATIENCE_MS = 30_000
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
@@ -85,7 +85,13 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Site]:
     manager = RunningManager(tmp_path_factory.mktemp("site"))
-    for name, source in (("nap", NAP), ("gate", GATE), ("fail", FAIL), ("broken", "a = 1\nb = \n# c\n")):
+    for name, source in (
+        ("nap", NAP),
+        ("gate", GATE),
+        ("fail", FAIL),
+        ("greet", GREET),
+        ("broken", "a = 1\nb = \n# c\n"),
+    ):
         manager.write_module(f"{name}.py", source)
     for role in ROLES.values():
         write_user(manager.folder / "users", make_user(role.word, role, PASSWORD))
@@ -199,7 +205,7 @@ def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) 
     expect(page.get_by_role("link", name=dead)).to_be_visible()
     [worker] = site.manager.workers("fail")
     paths = {"overview": "/", "pool": "/pools/nap", "worker": f"/workers/{worker['name']}", "functions": "/functions"}
-    paths |= {"function": "/functions/nap", "jobs": "/jobs", "job": f"/jobs/{waiting}", "failed": "/dead"}
+    paths |= {"function": "/functions/greet", "jobs": "/jobs", "job": f"/jobs/{waiting}", "failed": "/dead"}
     paths |= {"failed-job": f"/dead/{dead}", "schedules": "/schedules", "servers": "/servers", "history": "/history"}
     axe, found = Axe(), []
     for name, path in {**paths, "error": "/nowhere", "login": "/login?said=x"}.items():

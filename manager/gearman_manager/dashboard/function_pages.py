@@ -18,6 +18,7 @@ from gearman_manager.control.submissions import Submissions
 from gearman_manager.dashboard.forms import done
 from gearman_manager.dashboard.rendering import page
 from gearman_manager.dashboard.source_lines import lines_around
+from gearman_manager.dashboard.task_fields import fields_of, workload_of
 from gearman_manager.dashboard.words import duration
 from gearman_manager.errors import ManagerError, NotFound
 from gearman_manager.history.recording import say_action
@@ -59,6 +60,7 @@ def add_function_pages(
             line=settings.line,
             parameters=parameters,
             policies=dict(_policies(settings)),
+            fields=fields_of(parameters),
             like=_workload_of(jobs, request.args.get("like", "")),
         )
 
@@ -74,12 +76,20 @@ def add_function_pages(
 
     @routes.post("/functions/<path:name>/run")
     def run(name: str) -> ResponseReturnValue:
-        _found(generations, name)
-        workload = request.form.get("workload", "").replace("\r\n", "\n").encode(errors="surrogateescape")
+        _, parameters = _found(generations, name)
+        say_action("functions run", name)
+        workload = _workload(parameters)
         say_action("functions run", name, f"{len(workload)} bytes")
         if len(workload) > MOST_WORKLOAD_BYTES:
             raise ManagerError(f"a workload from this form may have {MOST_WORKLOAD_BYTES} bytes")
         return done(url_for("dashboard.job", handle=submissions.submit(name, workload)), "submitted")
+
+
+def _workload(parameters: str) -> bytes:
+    """What the form has brought: the fields for these parameters, or the workload as it is."""
+    if request.form.get("with") == "fields":
+        return workload_of(fields_of(parameters), request.form)
+    return request.form.get("workload", "").replace("\r\n", "\n").encode(errors="replace")
 
 
 def _workload_of(jobs: ServerJobs, handle: str) -> str:
