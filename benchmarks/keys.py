@@ -44,7 +44,7 @@ def report(scope: Scope) -> Iterator[str]:
     if rows:
         yield f"Draining {JOBS:,} jobs of {KEYS:,} keys beside as many plain ones, medians of {scope.rounds} rounds"
         yield ""
-        yield "| policy | jobs/s | plain | ratio | bar | CPU µs/job | plain | |"
+        yield "| policy | jobs/s | plain | CPU µs/job | plain | ratio of the CPU | bar | |"
         yield "|---|--:|--:|--:|--:|--:|--:|---|"
         for name, policy in rows.items():
             yield _line(name, [(_drain(policy), _drain(None)) for _ in range(scope.rounds)])
@@ -62,11 +62,11 @@ def report(scope: Scope) -> Iterator[str]:
 def _line(name: str, rounds: list[tuple[tuple[float, float], tuple[float, float]]]) -> str:
     rate, cpu_us = (median(figures[part] for figures, _ in rounds) for part in (0, 1))
     plain_rate, plain_cpu_us = (median(figures[part] for _, figures in rounds) for part in (0, 1))
-    ratio = rate / plain_rate
+    ratio = plain_cpu_us / cpu_us
     verdict = "ok" if ratio >= AT_LEAST_RATIO else "MISSED"
     return (
-        f"| {name} | {rate:,.0f} | {plain_rate:,.0f} | {ratio:.2f} | ≥ {AT_LEAST_RATIO:g} | {cpu_us:.1f}"
-        f" | {plain_cpu_us:.1f} | {verdict} |"
+        f"| {name} | {rate:,.0f} | {plain_rate:,.0f} | {cpu_us:.1f} | {plain_cpu_us:.1f} | {ratio:.2f}"
+        f" | ≥ {AT_LEAST_RATIO:g} | {verdict} |"
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.function import Function
     from gearman_server.jobs.policies import FunctionPolicy
     from gearman_server.jobs.session import Session
+    from gearman_server.jobs.throttle import RunningCount
     from gearman_server.options.job_options import JobOptions, SubmissionOptions
 
 HIGH: Final = 0
@@ -164,6 +165,8 @@ class JobExtras:
     is_key_shared = False
     #: While it waits in the line of its key: its place among all jobs in its queue; else None.
     order: int | None = None
+    #: While it runs, and the running jobs of its key have a limit: their number; else None.
+    counted_in: RunningCount | None = None
     #: How far it had come at its last checkpoint, in its worker's words; None = there was none.
     cursor: bytes | None = None
     #: When its worker loses it (monotonic seconds); None = no limit.
@@ -177,16 +180,18 @@ class JobExtras:
 class OptionsAlone:
     """Stands in the place of `JobExtras` for a job that has options, and nothing else of what few jobs have.
 
-    Jobs with equal options share one, unless these have pairs of their own: nobody changes anything of it but the place
-    in a line, and that only if it has such pairs. `Job.with_extras` makes a JobExtras of it.
+    Jobs with equal options share one, unless these have pairs of their own: nobody changes anything of it but what is
+    said of its key, and that only if it has such pairs. `Job.with_extras` makes a JobExtras of it.
     """
 
-    __slots__ = ("options", "order", "own")
+    __slots__ = ("counted_in", "options", "order", "own")
 
     options: JobOptions | None
     own: bytes
     #: While the job waits in the line of its key: its place among all jobs in its queue; else None.
     order: int | None
+    #: While it runs, and the running jobs of its key have a limit: their number; else None.
+    counted_in: RunningCount | None
 
     progress: ClassVar[None] = None
     recording: ClassVar[None] = None
@@ -220,7 +225,8 @@ def extras_of(options: SubmissionOptions) -> Extras | None:
             return None
         if len(own) + (0 if job is None else len(job.stored)) <= _ALONE_BYTES:
             alone = OptionsAlone()
-            alone.options, alone.own, alone.order = job, own, None
+            alone.options, alone.own = job, own
+            alone.order = alone.counted_in = None
             return alone
     extras = JobExtras()
     extras.options, extras.own, extras.key = job, own, options.key
@@ -349,13 +355,22 @@ class Job:
         written = self.extras = JobExtras()
         if extras is not None:
             written.options, written.own, written.key = extras.options, extras.own, extras.key
-            written.order = extras.order
+            written.order, written.counted_in = extras.order, extras.counted_in
         return written
 
     def with_place(self) -> Extras:
-        """The properties of which `order` may be written."""
+        """The properties of which `order` and `counted_in` may be written."""
         extras = self.extras
         return extras if extras is not None and extras.own else self.with_extras()
+
+    def end_limits(self) -> None:
+        """Its worker has it no longer: it has no deadline, and does not count among the running jobs of its key."""
+        extras = self.extras
+        if isinstance(extras, JobExtras):
+            extras.deadline = None
+        if extras is not None and extras.counted_in is not None:
+            extras.counted_in.note_end()
+            extras.counted_in = None
 
     @property
     def may_be_one_of_several(self) -> bool:

@@ -245,13 +245,12 @@ class JobLife:
             worker.assigned.pop(job.handle, None)
             worker.done_at = self.agenda.now
             job.worker = None
-            if job.extras is not None and job.extras.deadline is not None:
-                job.with_extras().deadline = None
+            if job.extras is not None and (job.extras.deadline is not None or job.extras.counted_in is not None):
+                job.end_limits()
             function = job.function
             function.running -= 1
             throttle = function.throttle
             if throttle is not None and throttle.counts_ends:
-                throttle.note_end(job.key)
                 if function.sleepers or function.broad_workers:  # who falls asleep later looks for itself
                     self._freed.add(function)
                 if throttle.brake is not None:

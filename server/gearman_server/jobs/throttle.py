@@ -10,13 +10,20 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gearman_server.jobs.policies import Rate
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Alarm
     from gearman_server.jobs.policies import BrakeRule, FunctionPolicy
+
+
+class RunningCount(Protocol):
+    """A number of running jobs that has a limit."""
+
+    def note_end(self) -> None:
+        """One of them is no longer with its worker."""
 
 
 class Brake:
@@ -133,7 +140,7 @@ class Throttle:
         if policy.brake is not None:
             brake = former.brake if former is not None else None
             self.brake = brake if brake is not None and brake.rule == policy.brake else Brake(policy.brake)
-        #: Whether `note_start` has to be called, and `note_end`: the end of a job may allow another one's start.
+        #: Whether `note_start` has to be called, and whether the end of a job may allow another one's start.
         self.counts_starts = rate is not None or policy.brake is not None
         self.counts_ends = policy.max_running is not None or policy.brake is not None
         #: Since when an operator lets no job start (Unix seconds); None: the function is not paused.
@@ -208,11 +215,10 @@ class Throttle:
         if self.brake is not None:
             self.brake.note_start()
 
-    def note_running(self, _key: bytes, _began_at: float) -> None:
-        """A job with this key runs already: `note_start` follows, but it comes from no queue."""
-
-    def note_end(self, _key: bytes) -> None:
-        """A job with this key is no longer with its worker."""
+    def note_running(self, _key: bytes, _began_at: float) -> RunningCount | None:
+        """A job with this key runs already: `note_start` follows, but it comes from no queue. Returns the number in
+        which it is counted, if that of its key has a limit."""
+        return None
 
     def forget_start(self, _key: bytes, at: float) -> None:
         """A job with this key, which was started at that time, was given back unbegun."""

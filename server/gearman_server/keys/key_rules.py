@@ -91,7 +91,7 @@ class KeyRules:
         table.queues = [high, normal, low]
         if rules.max_running is not None:
             for job in running_jobs(self._sessions, function):
-                table.find(job.key).running += 1
+                table.count_running(job)
         table.start_sorting()
         return table
 

@@ -41,9 +41,10 @@ _LOOKS: Final = STEP
 class Key:
     """One key that has jobs, or whose limits count something."""
 
-    __slots__ = ("due", "held_until", "is_short", "lines", "name", "running", "starts", "stride")
+    __slots__ = ("due", "held_until", "is_short", "lines", "name", "running", "starts", "stride", "table")
 
-    def __init__(self, name: bytes, stride: int) -> None:
+    def __init__(self, table: KeyTable, name: bytes, stride: int) -> None:
+        self.table = table
         self.name = name
         self.stride = stride
         #: Its waiting jobs: a line for each priority that has some.
@@ -58,6 +59,15 @@ class Key:
         self.held_until = 0.0
         #: When it is looked at again; None: not before something happens to it.
         self.due: float | None = None
+
+    def note_end(self) -> None:
+        """One of its running jobs is no longer with its worker."""
+        if self.running:
+            self.running -= 1
+        if self.is_short:
+            self.table.open_more(self)
+        elif not self.lines:
+            self.table.forget_idle(self)
 
     @property
     def waiting(self) -> int:
@@ -128,7 +138,7 @@ class KeyTable:
             if is_full:
                 self._shared += 1
                 name = common
-        key = self.keys[name] = Key(name, self.stride_of(name))
+        key = self.keys[name] = Key(self, name, self.stride_of(name))
         return key
 
     def stride_of(self, name: bytes) -> int:
@@ -160,6 +170,19 @@ class KeyTable:
         key.is_short = is_short
         if (is_short or key.due is None) and (key.starts or key.held_until):
             self.plan(key)
+
+    def open_more(self, key: Key) -> None:
+        """The same after the end of a job, for a key some of whose jobs can't start. Mostly only running ones are in
+        their way, and it has one line."""
+        room = 0 if self.max_running is None else self.max_running - key.running
+        has_tokens = self.rate is None or not key.starts or len(key.starts) + room <= self.rate.count
+        if room <= 0 or not has_tokens or key.held_until or len(key.lines) != 1:
+            self.recount(key)
+            return
+        line = key.lines[0]
+        waiting = len(line.jobs) - line.jobs.tombstones
+        key.is_short = waiting > room
+        line.queue.set_startable(line, room if key.is_short else waiting)
 
     def _room(self, key: Key) -> int:
         """How many more of its jobs may be started, if it has any."""
@@ -256,19 +279,27 @@ class KeyTable:
 
     # --- what happens to jobs
 
-    def note_start(self, key: Key) -> None:
-        """One of the key's jobs that could start was taken."""
-        if self.max_running is not None:
-            key.running += 1
+    def note_start(self, key: Key) -> Key | None:
+        """One of the key's jobs that could start was taken. Returns the key if the job's end counts, too."""
         if self.rate is not None:
             if key.starts is None:
                 key.starts = deque()
             key.starts.append(self.agenda.now)
             if key.due is None:
                 self.plan(key)
+        if self.max_running is None:
+            return None
+        key.running += 1
+        return key
 
-    def note_running(self, name: bytes, began_at: float) -> None:
-        """One of the key's jobs runs since that time, and was taken from no queue."""
+    def count_running(self, job: Job) -> None:
+        """Count a job that was taken before there was a limit for running ones."""
+        key = self.find(job.key)
+        key.running += 1
+        job.with_place().counted_in = key
+
+    def note_running(self, name: bytes, began_at: float) -> Key | None:
+        """One of the key's jobs runs since that time, and was taken from no queue. Returns the key if that counts."""
         key = self.find(name)
         if self.max_running is not None:
             key.running += 1
@@ -277,16 +308,7 @@ class KeyTable:
             key.starts.append(began_at)
         self.recount(key)
         self.forget_idle(key)
-
-    def note_end(self, name: bytes) -> None:
-        """A worker no longer has one of the key's jobs, whose number has a limit."""
-        key = self.keys.get(name) or self._shared_or_new(name)
-        if key.running:
-            key.running -= 1
-        if key.is_short:
-            self.recount(key)
-        elif not key.lines:
-            self.forget_idle(key)
+        return None if self.max_running is None else key
 
     def forget_start(self, name: bytes, at: float) -> None:
         """One of the key's jobs, which was started at that time, was given back unbegun."""
@@ -313,10 +335,12 @@ class KeyTable:
             for key in self.keys.values():
                 key.running = 0
             for job in running():
-                self.find(job.key).running += 1
+                self.count_running(job)
         self.rules, self.is_fair = rules, rules.is_fair
         self.max_running, self.rate = rules.max_running, rules.rate
         self.is_limited = rules.is_limited or bool(self.held)
+        for queue in self.queues:
+            queue.leave_flow()
         return self._recount_all()
 
     def _recount_all(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from gearman_server.jobs.throttle import Throttle
 
 if TYPE_CHECKING:
     from gearman_server.jobs.policies import FunctionPolicy
+    from gearman_server.jobs.throttle import RunningCount
     from gearman_server.keys.key_table import KeyTable
 
 
@@ -47,14 +48,10 @@ class KeyThrottle(Throttle):
         self._table.advance()
         return super().room(running, self._table.startable, now)
 
-    def note_running(self, key: bytes, began_at: float) -> None:
-        """A job with this key runs already: `note_start` follows, but it comes from no queue."""
-        self._table.note_running(key, began_at)
-
-    def note_end(self, key: bytes) -> None:
-        """A job with this key is no longer with its worker."""
-        if self._table.max_running is not None:
-            self._table.note_end(key)
+    def note_running(self, key: bytes, began_at: float) -> RunningCount | None:
+        """A job with this key runs already: `note_start` follows, but it comes from no queue. Returns the number in
+        which it is counted, if that of its key has a limit."""
+        return self._table.note_running(key, began_at)
 
     def forget_start(self, key: bytes, at: float) -> None:
         """A job with this key, which was started at that time, was given back unbegun."""

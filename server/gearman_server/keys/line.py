@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gearman_server.jobs.function import JobQueue
@@ -35,6 +36,10 @@ class Line:
         """How many jobs wait in it."""
         return len(self.jobs) - self.jobs.tombstones
 
+    def may_start(self, order: int) -> bool:
+        """Whether its first job, if that is the one of this order, may start."""
+        return self.counted > 0 and order_of(self.jobs[0]) == order
+
     def __lt__(self, _other: Line) -> bool:
         return False  # for two entries of one line
 
@@ -57,6 +62,25 @@ def current(entries: Iterable[Entry]) -> list[Entry]:
             else:
                 line.is_listed = False
     return kept
+
+
+def is_in_row(row: deque[Entry], heap: Sequence[Entry]) -> bool:
+    """Whether the first of all entries is in the row, not in the heap."""
+    return not heap or (bool(row) and not heap[0] < row[0])
+
+
+def cut_by_line(jobs: Iterable[Job], line_of: Callable[[bytes, int], Line]) -> tuple[Mapping[Line, set[Job]], set[Job]]:
+    """The jobs by their lines, in which they have no place from now on; and those that are in none."""
+    by_line: dict[Line, set[Job]] = {}
+    others: set[Job] = set()
+    for job in jobs:
+        extras = job.extras
+        if extras is None or extras.order is None:
+            others.add(job)
+        else:
+            by_line.setdefault(line_of(extras.key, extras.order), set()).add(job)
+            extras.order = None
+    return by_line, others
 
 
 def order_of(job: Job) -> int:

@@ -232,7 +232,9 @@ class Orphans:
         _set_attempt(job, word.attempt or job.attempt - was_running)
         worker = Session(word.speaker.identity) if word.answer else self._worker_of(word) or word.speaker
         if job.function.throttle is not None:
-            job.function.throttle.note_running(job.key, word.began_at)
+            counted_in = job.function.throttle.note_running(job.key, word.began_at)
+            if counted_in is not None:
+                job.with_place().counted_in = counted_in
         self._life.assign(job, worker, word.began_at)
         self._life.events.emit(JobGoesOn(job.handle, job.function.name, word.client_id))
         if word.answer:

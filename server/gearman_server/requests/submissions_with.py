@@ -95,7 +95,7 @@ class SubmissionsWith:
                         return
                     extras = OptionsAlone()
                     submit, extras.options, batch = based
-                    extras.own, extras.order = own, None
+                    extras.own, extras.order, extras.counted_in = own, None, None
                 if batch is None:
                     submit(session, body, now, None, extras, (name, unique, workload))
                     return

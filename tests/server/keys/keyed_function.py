@@ -102,8 +102,7 @@ class KeyedFunction:
     def _release(self, job: Job) -> None:
         del self.worker.assigned[job.handle]
         self.function.running -= 1
-        if self.function.throttle is not None and self.function.throttle.counts_ends:
-            self.function.throttle.note_end(job.key)
+        job.end_limits()
 
     def cancel(self, job: Job) -> None:
         """A waiting one."""

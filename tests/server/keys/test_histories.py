@@ -173,8 +173,11 @@ class History(RuleBasedStateMachine):
         self.keyed.do_chores()
         self.keyed.advance(20.0)
         self.keyed.advance(2.0)
-        while (job := self.keyed.take()) is not None:
-            del self.waiting[job]
+        while (job := self.keyed.take()) is not None or self.keyed.agenda.chores:
+            if job is None:
+                self.keyed.do_chores()
+            else:
+                del self.waiting[job]
         assert not self.waiting
         for job in self.keyed.running:
             self.keyed.end(job)
@@ -190,6 +193,7 @@ def test_keyed_queues_keep_every_promise_in_random_histories(monkeypatch: pytest
     for module in (keyed_queue, key_table):
         monkeypatch.setattr(module, "STEP", 2)
     monkeypatch.setattr(keyed_queue, "_FEW", 2)
+    monkeypatch.setattr(keyed_queue, "_LOOKS", 3)
     History.can_switch = can_switch
     case = History.TestCase
     case.settings = settings(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gearman_server.jobs.job import HIGH, LOW
+from gearman_server.jobs.job import HIGH, LOW, NORMAL
 from gearman_server.jobs.policies import FunctionPolicy, KeyPolicy, Rate
-from gearman_server.keys import key_table
+from gearman_server.keys import key_table, keyed_queue
 from gearman_server.keys.key_rules import table_of
 
 from ..broker_harness import lines_run
@@ -116,6 +116,19 @@ def test_a_cancelled_job_takes_its_place_in_the_order_with_it() -> None:
     assert [function.take_key() for _ in range(4)] == [b"b", b"a", b"b", None]
 
 
+def test_a_job_behind_very_many_that_can_not_start_is_found_in_steps() -> None:
+    function = keyed(KeyPolicy(max_running=1))
+    function.submit_each([b"big"] * 3 * keyed_queue._LOOKS)
+    behind = function.submit(b"small")
+    first = function.take()
+    assert first is not None
+    assert function.take() is None, "it takes several steps to pass over the others"
+    function.do_chores()
+    assert function.take() is behind
+    function.end(first)
+    assert function.take_key() == b"big", "those that were passed over are not lost"
+
+
 def test_keys_that_were_at_their_limit_all_this_time_have_their_turns_again() -> None:
     function = keyed(KeyPolicy(is_fair=True, max_running=1))
     names = [b"%d" % number for number in range(200)]
@@ -175,6 +188,19 @@ def test_between_two_turns_of_a_key_with_work_another_has_no_more_than_its_weigh
 
 
 # --- bounds
+
+
+def test_cancelled_jobs_leave_nothing_behind() -> None:
+    function = keyed(KeyPolicy())
+    first = function.submit(b"first")
+    for number in range(1000):
+        function.cancel(function.submit(b"%d" % (number % 10)))
+    table, queue = table_of(function.function), function.function.queues[NORMAL]
+    assert table is not None
+    assert list(table.keys) == [b"first"]
+    assert isinstance(queue, keyed_queue.KeyedQueue)
+    assert len(queue._flow) < 100
+    assert function.take() is first
 
 
 def test_idle_keys_are_forgotten() -> None:
