@@ -132,6 +132,10 @@ def test_the_manager_waits_while_it_has_no_file_descriptors_and_recovers_afterwa
     manager = napping.start("pools: {nap: {functions: [nap], min: 2, max: 2}}\n")
     assert manager.process is not None
     supervisor = psutil.Process(manager.process.pid)
+    earlier = pids(manager, "nap")
+    # From now on the history of actions stays open.
+    request(manager.folder / "run" / "control.sock", "POST", "/restart")
+    replaced(manager, earlier, "nap")
     # A control connection, or an exit status that is waited for, takes one for a moment.
     descriptors = min(supervisor.num_fds() for _ in range(100))
     for spare in spares:
