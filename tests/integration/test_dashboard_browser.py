@@ -25,6 +25,8 @@ from .test_access import PASSWORD
 from .test_dashboard import FAIL, GREET, HOSTILE
 
 PATIENCE_MS = 30_000
+#: The pages of which there are pictures.
+PICTURED = ("overview", "pool")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 PICTURES = Path(__file__).parents[2] / "docs" / "dashboard"
 CONFIG = """
@@ -212,9 +214,8 @@ def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) 
         if name == "login":
             page.context.clear_cookies()
         page.goto(site.url + path)
-        if os.environ.get("GEARMAN_SCREENSHOTS"):
-            PICTURES.mkdir(exist_ok=True)
-            page.screenshot(path=PICTURES / f"{name}.png")
+        if name in PICTURED and os.environ.get("GEARMAN_SCREENSHOTS"):
+            take_picture(site, page, name)
         found += serious(name, axe.run(page, options={"runOnly": RULES, "resultTypes": ["violations"]}).response)
         if name in ("overview", "functions", "failed-job", "history"):  # they have all colours
             page.emulate_media(color_scheme="dark")
@@ -235,6 +236,18 @@ def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) 
     page.context.close()
     site.manager.command("jobs", "cancel", waiting)
     site.manager.command("resume", "function", "gate")
+
+
+def take_picture(site: Site, page: Page, name: str) -> None:
+    """A picture for the documentation, of a manager that has something to do."""
+    with site.manager.client() as client:
+        handles = [client.submit_background("nap", b"600") for _ in range(3)]
+    eventually(lambda: sum(bool(worker["jobs"]) for worker in site.manager.workers("nap")) == 3, "three jobs run")
+    page.reload()
+    PICTURES.mkdir(exist_ok=True)
+    page.screenshot(path=PICTURES / f"{name}.png")
+    for handle in handles:
+        site.manager.command("jobs", "stop", handle)
 
 
 def serious(name: str, answer: dict[str, object]) -> list[str]:
