@@ -73,7 +73,8 @@ class Resumable(ABC):
 
         When the worker has to leave, JobInterrupted ends the attempt in front of the next item; the job goes back to
         the head of its queue, at no cost, and goes on there. With a server that knows no checkpoints nothing of that
-        happens: all items are gone through. It ends, too, when the connection is lost, since the job runs again then.
+        happens: all items are gone through. It ends, too, when the connection is lost and the job runs again for that:
+        with a durable server of ours it goes on, for a minute without one.
 
         items: their number is the cursor, so they have to be the same in each attempt; or a function that is given the
             cursor (None at first) and returns the items behind it.
