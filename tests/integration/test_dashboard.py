@@ -284,6 +284,21 @@ def test_jobs_are_found_and_cancelled_by_those_that_were_chosen(pages: Pages) ->
     pages.post("/functions/gate/resume")
 
 
+def test_jobs_behind_thousands_of_others_are_found(pages: Pages) -> None:
+    for function in ("nap", "gate"):
+        pages.post(f"/functions/{function}/pause")
+    with pages.manager.client() as client:
+        list(client.submit_background_many("nap", [b"0"] * 12_000))
+        handle = client.submit_background("gate", b"/nowhere")
+    assert re.findall(r'name="handle" value="([^"]*)"', pages.page("/jobs?function=gate")) == [handle]
+    oldest = r"<dt>oldest waits for</dt><dd>[0-9.]+ s</dd>"
+    eventually(lambda: re.search(oldest, pages.page("/functions/gate")), "its queue is known")
+    pages.manager.command("jobs", "purge", "nap", "--yes")
+    pages.post("/jobs/cancel", handle=handle)
+    for function in ("nap", "gate"):
+        pages.post(f"/functions/{function}/resume")
+
+
 def test_hostile_texts_are_shown_as_texts(pages: Pages) -> None:
     with pages.manager.client() as client:
         handle = client.submit_background("fail", HOSTILE, unique="<b>u", tags=["<i>t"])

@@ -16,6 +16,7 @@ from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.status import StatusReport
 from gearman_manager.control.submissions import Submissions
 from gearman_manager.dashboard.forms import done
+from gearman_manager.dashboard.found_jobs import longest_wait_s
 from gearman_manager.dashboard.rendering import page
 from gearman_manager.dashboard.source_lines import lines_around
 from gearman_manager.dashboard.task_fields import fields_of, workload_of
@@ -53,10 +54,12 @@ def add_function_pages(
     @routes.get("/functions/<path:name>")
     def function(name: str) -> ResponseReturnValue:
         settings, parameters = _found(generations, name)
+        now = status.functions()[name]
         return page(
             "function.html",
             name=name,
-            function=status.functions()[name],
+            function=now,
+            oldest_s=longest_wait_s(jobs, name) if now["queued"] else None,
             line=settings.line,
             parameters=parameters,
             policies=dict(_policies(settings)),

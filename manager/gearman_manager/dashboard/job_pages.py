@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 from gearman_manager.api.pages import cursor_of, position_of
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.dashboard.forms import address_of, done
+from gearman_manager.dashboard.found_jobs import find
 from gearman_manager.dashboard.rendering import SELDOM_S, page
 from gearman_manager.errors import ManagerError, NotFound
 from gearman_manager.history.recording import say_action
@@ -103,13 +104,13 @@ def _list(jobs: ServerJobs, family: str, names: Sequence[str]) -> ResponseReturn
     if chosen.get("state", STATES[0]) not in STATES:
         raise ManagerError(f"state: one of {', '.join(STATES)} is expected")
     position = position_of(request.args.get("cursor") or None, "server", "after")
-    found = jobs.page(family, {"limit": str(ROWS), **chosen, **position})
+    found = find(jobs, family, {"limit": str(ROWS), **chosen, **position})
     cursor = cursor_of(found["next"])
     return page(
         f"{family}.html",
         every=SELDOM_S,
         rows=found["jobs"],
-        missing=found.get("missing", ""),
+        missing=found["missing"],
         chosen=chosen,
         states=STATES,
         is_first="cursor" not in request.args,
