@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -117,10 +116,15 @@ def test_clocks_an_hour_apart_change_nothing(cluster: Cluster, until: Until) -> 
     other = cluster.start()
     submit(ahead.peer(), 3)
     submit(other.peer(), 3, workload=b"x")
-    time.sleep(4.0)  # more than a lease
+    lived = _fewest_beats(cluster) + 7  # more than a lease
+    until(lambda: _fewest_beats(cluster) >= lived)
     assert len(cluster.ids()) == 2
     ahead.signal(signal.SIGKILL)
     until(lambda: waiting(other) == 6)
+
+
+def _fewest_beats(cluster: Cluster) -> int:
+    return min(int(row[0]) for row in cluster.database.rows("beat", "gearman_beats"))
 
 
 @pytest.fixture
