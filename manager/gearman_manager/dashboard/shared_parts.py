@@ -15,7 +15,7 @@ from typing import Final
 from gevent.lock import BoundedSemaphore
 
 #: The share of one processor that the making of one part may take, and the bounds of its age.
-SHARE: Final = 0.01
+SHARE: Final = 0.005
 SHORTEST_S: Final = 0.2
 LONGEST_S: Final = 5.0
 #: One for each role that looks.

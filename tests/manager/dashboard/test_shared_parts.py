@@ -15,7 +15,7 @@ def test_a_part_is_made_once_for_all_who_ask_at_the_same_time() -> None:
 
     def make() -> str:
         made.append(time.thread_time())
-        while time.thread_time() < made[-1] + 0.02:  # two seconds are a hundred times as much
+        while time.thread_time() < made[-1] + 0.02:  # the part lasts for some seconds then
             pass
         return str(len(made))
 

@@ -113,7 +113,7 @@
     } catch {
       failures += 1;
       connection.dataset.said = "";
-      if (failures > 1) say("The manager does not answer. What you see is how it was; we go on asking.");
+      say("The manager does not answer. What you see is how it was; we go on asking.");
     } finally {
       asking = false;
       plan();
