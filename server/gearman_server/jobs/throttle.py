@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from gearman_server.jobs.policies import Rate
 
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from gearman_server.jobs.policies import BrakeRule, FunctionPolicy
 
 
-class RunningCount(Protocol):
-    """A number of running jobs that has a limit."""
+class RunningCount:
+    """A number of running jobs that has a limit. No protocol: compiled, an attribute of such a type has no default."""
+
+    __slots__ = ()
 
     def note_end(self) -> None:
         """One of them is no longer with its worker."""
+        raise NotImplementedError
 
 
 class Brake:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from gearman_server.jobs.agenda import STEP
+from gearman_server.jobs.throttle import RunningCount
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
@@ -38,7 +39,7 @@ _LATE_S: Final = 1.0
 _LOOKS: Final = STEP
 
 
-class Key:
+class Key(RunningCount):
     """One key that has jobs, or whose limits count something."""
 
     __slots__ = ("due", "held_until", "is_short", "lines", "name", "running", "starts", "stride", "table")
