@@ -114,8 +114,10 @@ def test_the_commented_settings_of_a_first_configuration_are_valid(tmp_path: Pat
     file = tmp_path / "config.yaml"
     text = file.read_text()
     assert "\n  store: sqlite:///jobs.db " in text
-    file.write_text(re.sub(r"^( *)# ?(?=pools:|functions:|  )", r"\1", text, flags=re.MULTILINE))
+    file.write_text(re.sub(r"^( *)# ?(?=pools:|functions:|control:|  )", r"\1", text, flags=re.MULTILINE))
     assert "\n    max: 10\n" in file.read_text()
+    assert "\ncontrol:\n" in file.read_text()
+    (tmp_path / "control.token").write_text(f"{'0123456789abcdef' * 2}\n")
     checked = run(tmp_path, "check")
     assert (checked.returncode, checked.stderr) == (0, "")
     assert re.search(r"^ greeting +2\.\.10 +hello", checked.stdout, re.MULTILINE), checked.stdout
