@@ -21,6 +21,8 @@ from gearman_server.compiled.choosing import FOLDER, GROUP, MANIFEST, PACKAGE, S
 MODULES: Final = (
     "gearman_client.packet",
     "gearman_server.broker",
+    # Not for speed: compiled code takes no queue for one if its class is not among those that were compiled with it.
+    "gearman_server.cluster.lapsed_queue",
     "gearman_server.edge.connection",
     "gearman_server.edge.listener",
     *(
