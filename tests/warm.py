@@ -75,6 +75,7 @@ class _Template:
         if "ended" in message:
             self._codes[message["ended"]] = message["code"]
             return None
+        self._codes.pop(message["started"], None)  # of an earlier process with this pid
         return message["started"]
 
     def code(self, pid: int, within_s: float) -> int | None:

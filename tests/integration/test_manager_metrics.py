@@ -49,6 +49,10 @@ def test_a_scrape_shows_pools_functions_and_servers_in_both_formats(scraped: Run
         lambda: value(scrape(scraped), "gearman_manager_pool_jobs_total", pool="nap", outcome="done") == 1,
         "the job counts",
     )
+    eventually(
+        lambda: value(scrape(scraped), "gearman_manager_function_workers", function="nap") == 2,
+        "the job server has told of both workers",
+    )
     check_one_job(scraped, scrape(scraped))
     check_one_job(scraped, scrape(scraped, OPENMETRICS))
     eventually(
