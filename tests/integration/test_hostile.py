@@ -136,6 +136,7 @@ def test_the_manager_waits_while_it_has_no_file_descriptors_and_recovers_afterwa
     # From now on the history of actions stays open.
     request(manager.folder / "run" / "control.sock", "POST", "/restart")
     replaced(manager, earlier, "nap")
+    eventually(lambda: request(manager.folder / "run" / "control.sock", "GET", "/actions")["actions"], "it is written")
     # A control connection, or an exit status that is waited for, takes one for a moment.
     descriptors = min(supervisor.num_fds() for _ in range(100))
     for spare in spares:
