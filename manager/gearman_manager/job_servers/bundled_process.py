@@ -11,6 +11,7 @@ import platform
 import signal
 import socket
 import sys
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -148,6 +149,7 @@ class BundledProcess:
         """Its report on its start; empty if it ends without one, or takes too long."""
         line = b""
         descriptors: list[int] = []
+        self._lifeline.settimeout(READY_TIMEOUT_S)
         try:
             while not line.endswith(b"\n"):
                 data = self._receive(descriptors)
@@ -163,13 +165,17 @@ class BundledProcess:
 
     def _receive(self, descriptors: list[int]) -> bytes:
         """Some bytes of its report, and its ports with the first of them. Waits as long as the lifeline may."""
-        with socket.socket(fileno=os.dup(self._lifeline.fileno())) as lifeline:
-            while True:
-                gevent.socket.wait_read(lifeline.fileno(), READY_TIMEOUT_S)
-                with suppress(BlockingIOError):
-                    data, found, _, _ = socket.recv_fds(lifeline, 4096, _MAX_PORTS, socket.MSG_CMSG_CLOEXEC)
-                    descriptors += found
-                    return data
+        # Not over a duplicate: a closed descriptor whose duplicate lives on makes libev build its poll set anew, and that
+        # is fatal while there are no free descriptors. Nor by socket.recv_fds, which drops its flags.
+        size = socket.CMSG_SPACE(_MAX_PORTS * array("i").itemsize)
+        data: bytes
+        data, ancillary, _, _ = self._lifeline.recvmsg(4096, size, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                found = array("i")
+                found.frombytes(content[: len(content) - len(content) % found.itemsize])
+                descriptors += found
+        return data
 
     def _gone(self, watcher: Any) -> None:
         """In the hub: the process has ended."""
