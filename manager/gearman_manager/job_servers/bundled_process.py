@@ -165,7 +165,7 @@ class BundledProcess:
 
     def _receive(self, descriptors: list[int]) -> bytes:
         """Some bytes of its report, and its ports with the first of them. Waits as long as the lifeline may."""
-        # Not over a duplicate: a closed descriptor whose duplicate lives on makes libev build its poll set anew, and that
+        # Not over a duplicate: a closed descriptor whose duplicate lives on makes libev build its poll set anew, which
         # is fatal while there are no free descriptors. Nor by socket.recv_fds, which drops its flags.
         size = socket.CMSG_SPACE(_MAX_PORTS * array("i").itemsize)
         data: bytes
