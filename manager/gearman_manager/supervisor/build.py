@@ -11,25 +11,11 @@ import gevent.event
 
 from gearman_manager.access.gate import Gate
 from gearman_manager.access.guards import guard
-from gearman_manager.access.login_routes import Login, login_routes
 from gearman_manager.access.session_file import SessionFile
 from gearman_manager.access.sessions import Sessions
 from gearman_manager.alerts.deliveries import Deliveries
 from gearman_manager.alerts.server_questions import ServerQuestions
 from gearman_manager.alerts.watch import AlertWatch, Watched
-from gearman_manager.api.action_routes import action_routes
-from gearman_manager.api.batch_routes import batch_routes
-from gearman_manager.api.caller_routes import caller_routes
-from gearman_manager.api.dead_routes import dead_routes
-from gearman_manager.api.document import serve_api
-from gearman_manager.api.drain_routes import drain_routes
-from gearman_manager.api.function_routes import function_routes, schedule_routes
-from gearman_manager.api.job_routes import job_routes
-from gearman_manager.api.live_routes import live_routes, scale_routes
-from gearman_manager.api.manager_routes import manager_routes
-from gearman_manager.api.pool_routes import pool_routes
-from gearman_manager.api.probe_routes import probe_routes
-from gearman_manager.api.server_restart_routes import server_restart_routes
 from gearman_manager.code.code_loading import Host
 from gearman_manager.code.generations import Generations
 from gearman_manager.code.source_watch import SourceWatch
@@ -37,14 +23,10 @@ from gearman_manager.config import Config
 from gearman_manager.control.app import make_app
 from gearman_manager.control.drain_report import DrainReport
 from gearman_manager.control.explanations import Explanations
-from gearman_manager.control.operator_changes import OperatorChanges
 from gearman_manager.control.server import ControlServer
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
-from gearman_manager.control.submissions import Submissions
-from gearman_manager.dashboard.site import Sources as Shown
-from gearman_manager.dashboard.site import dashboard_routes
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.history_file import HistoryFile
 from gearman_manager.history.recording import record_actions
@@ -54,12 +36,7 @@ from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
-from gearman_manager.live.event_stream import EventStream
-from gearman_manager.live.overview import Overview
-from gearman_manager.live.overview import Sources as LiveSources
 from gearman_manager.logs.recent_log import RecentLog
-from gearman_manager.metrics.routes import metrics_routes
-from gearman_manager.metrics.scrape import Scrape, Sources
 from gearman_manager.pools.drain import Drain
 from gearman_manager.pools.exits import Exits
 from gearman_manager.pools.oom import OomKills
@@ -77,6 +54,7 @@ from gearman_manager.supervisor.doorbell import Doorbell
 from gearman_manager.supervisor.limit_enforcer import LimitEnforcer
 from gearman_manager.supervisor.orphan_reaper import OrphanReaper
 from gearman_manager.supervisor.reload import ConfigReader, Reloads, ReloadWishes
+from gearman_manager.supervisor.routes import serve_routes
 from gearman_manager.supervisor.run_folder import RunFolder
 from gearman_manager.supervisor.running_jobs import RunningJobs
 from gearman_manager.supervisor.supervisor import Parts, Supervisor
@@ -177,46 +155,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         alerts=alerts,
     )
     supervisor = Supervisor(run_folder, announcer, parts)
-    overview = Overview(name, LiveSources(generations, workforce, autoscaler, sizes, queues), supervisor.health)
-    events = EventStream(overview.report)
-    actions.listener = lambda action: events.tell("action", action)
-    submissions = Submissions(lambda: queues.known.having_jobs or job_servers.addresses)
-    changes = OperatorChanges(workforce, sizes, awake.set)
-    serve_api(
-        app,
-        caller_routes(lambda: control.url),
-        action_routes(actions),
-        live_routes(overview, events),
-        manager_routes(supervisor, status, recent_log),
-        drain_routes(supervisor, drain_report),
-        server_restart_routes(server_restarts),
-        pool_routes(changes, explanations),
-        job_routes(server_jobs),
-        batch_routes(server_jobs),
-        dead_routes(server_jobs),
-        function_routes(server_jobs, submissions),
-        schedule_routes(server_jobs),
-    )
-    app.register_blueprint(login_routes(Login(sessions)))
-    app.register_blueprint(probe_routes(supervisor))
-    app.register_blueprint(scale_routes(overview))
-    pages = Shown(
-        name=name,
-        overview=overview.report,
-        manager=supervisor,
-        changes=changes,
-        explanations=explanations,
-        status=status,
-        jobs=server_jobs,
-        submissions=submissions,
-        log=recent_log,
-        actions=actions,
-        generations=generations,
-        workforce=workforce,
-    )
-    app.register_blueprint(dashboard_routes(pages))
-    scrape = Scrape(Sources(generations, workforce, autoscaler, sizes, queues, job_servers))
-    app.register_blueprint(metrics_routes(scrape))
+    serve_routes(app, supervisor, parts, sessions, server_jobs, explanations)
     return supervisor
 
 

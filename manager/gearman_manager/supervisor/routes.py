@@ -1,0 +1,86 @@
+"""All that is served on the control socket and the control address: the API, the pages, probes and metrics."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from gearman_manager.access.login_routes import Login, login_routes
+from gearman_manager.access.sessions import Sessions
+from gearman_manager.api.action_routes import action_routes
+from gearman_manager.api.batch_routes import batch_routes
+from gearman_manager.api.caller_routes import caller_routes
+from gearman_manager.api.dead_routes import dead_routes
+from gearman_manager.api.document import serve_api
+from gearman_manager.api.drain_routes import drain_routes
+from gearman_manager.api.function_routes import function_routes, schedule_routes
+from gearman_manager.api.job_routes import job_routes
+from gearman_manager.api.live_routes import live_routes, scale_routes
+from gearman_manager.api.manager_routes import manager_routes
+from gearman_manager.api.pool_routes import pool_routes
+from gearman_manager.api.probe_routes import probe_routes
+from gearman_manager.api.server_restart_routes import server_restart_routes
+from gearman_manager.control.explanations import Explanations
+from gearman_manager.control.operator_changes import OperatorChanges
+from gearman_manager.control.server_jobs import ServerJobs
+from gearman_manager.control.submissions import Submissions
+from gearman_manager.dashboard.site import Sources as Shown
+from gearman_manager.dashboard.site import dashboard_routes
+from gearman_manager.live.event_stream import EventStream
+from gearman_manager.live.overview import Overview
+from gearman_manager.live.overview import Sources as LiveSources
+from gearman_manager.metrics.routes import metrics_routes
+from gearman_manager.metrics.scrape import Scrape, Sources
+from gearman_manager.supervisor.supervisor import Parts, Supervisor
+
+
+def serve_routes(
+    app: Flask,
+    supervisor: Supervisor,
+    parts: Parts,
+    sessions: Sessions,
+    server_jobs: ServerJobs,
+    explanations: Explanations,
+) -> None:
+    """Give the application its routes, and the parts that only these need."""
+    workforce, queues, actions = parts.workforce, parts.queues, parts.actions
+    sources = LiveSources(parts.generations, workforce, parts.autoscaler, parts.sizes, queues)
+    overview = Overview(parts.name, sources, supervisor.health)
+    events = EventStream(overview.report)
+    actions.listener = lambda action: events.tell("action", action)
+    submissions = Submissions(lambda: queues.known.having_jobs or parts.job_servers.addresses)
+    changes = OperatorChanges(workforce, parts.sizes, parts.awake.set)
+    serve_api(
+        app,
+        caller_routes(lambda: parts.control.url),
+        action_routes(actions),
+        live_routes(overview, events),
+        manager_routes(supervisor, parts.status, parts.recent_log),
+        drain_routes(supervisor, parts.drain_report),
+        server_restart_routes(parts.server_restarts),
+        pool_routes(changes, explanations),
+        job_routes(server_jobs),
+        batch_routes(server_jobs),
+        dead_routes(server_jobs),
+        function_routes(server_jobs, submissions),
+        schedule_routes(server_jobs),
+    )
+    app.register_blueprint(login_routes(Login(sessions)))
+    app.register_blueprint(probe_routes(supervisor))
+    app.register_blueprint(scale_routes(overview))
+    pages = Shown(
+        name=parts.name,
+        overview=overview.report,
+        manager=supervisor,
+        changes=changes,
+        explanations=explanations,
+        status=parts.status,
+        jobs=server_jobs,
+        submissions=submissions,
+        log=parts.recent_log,
+        actions=actions,
+        generations=parts.generations,
+        workforce=workforce,
+    )
+    app.register_blueprint(dashboard_routes(pages))
+    scraped = Sources(parts.generations, workforce, parts.autoscaler, parts.sizes, queues, parts.job_servers)
+    app.register_blueprint(metrics_routes(Scrape(scraped)))
