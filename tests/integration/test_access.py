@@ -163,6 +163,18 @@ def test_wrong_passwords_are_refused_and_then_not_looked_at(site: Site) -> None:
     assert site.log_in("admin", PASSWORD)[0].status == 303  # from elsewhere
 
 
+def test_of_several_cookies_the_first_counts_and_those_of_others_do_not_hide_it(site: Site) -> None:
+    cookie = site.session("viewer")["Cookie"]
+    for sent in (f"{cookie}; gearman_session=other", f'x={{"a":1}}; {cookie}'):
+        assert site.ask("GET", "/api/v1/me", {"Cookie": sent})[0].status == 200
+
+
+def test_a_change_is_noted_though_its_body_is_nested_too_deeply(site: Site) -> None:
+    token = {"Authorization": f"Bearer {FULL}"}
+    assert site.ask("POST", PAUSE, token, "[" * 100_000)[0].status == 202
+    assert '"what":"pools pause"' in site.ask("GET", "/api/v1/actions?limit=1", token)[1].replace(": ", ":")
+
+
 def test_nobody_is_led_to_another_site_by_a_login(site: Site) -> None:
     for goal in ("//evil.example", "https://evil.example", "/\\evil.example", "/a\\b", ""):
         form = urlencode({"name": "viewer", "password": PASSWORD, "next": goal})
@@ -172,6 +184,8 @@ def test_nobody_is_led_to_another_site_by_a_login(site: Site) -> None:
 def test_a_browser_without_a_session_is_sent_to_the_login_and_a_program_is_refused(site: Site) -> None:
     response, _ = site.ask("GET", "/gearman/pools?a=b", {"Accept": "text/html"})
     assert (response.status, response.getheader("Location")) == (303, "/gearman/login?next=%2Fpools%3Fa%3Db")
+    response, _ = site.ask("GET", "/functions/%C3%A9%3Fb", {"Accept": "text/html"})
+    assert response.getheader("Location") == "/gearman/login?next=%2Ffunctions%2F%25C3%25A9%253Fb"
     for path in ("/gearman/api/v1/status", "/pools", "/metrics", "/login/../api/v1/status", "/static/../api/v1/status"):
         assert site.ask("GET", path)[0].status in (401, 404), path
     response, content = site.ask("GET", "/gearman/login?next=%3Cb%3E")

@@ -5,9 +5,10 @@ A request without credentials may ask for what everybody may see: the login form
 
 from __future__ import annotations
 
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import quote
+
+from werkzeug.http import parse_cookie
 
 from gearman_manager.access.caller import ROLES, Caller, Kind, Peer, Role
 from gearman_manager.access.credentials import TOKEN_ROLES, Credentials, read_credentials
@@ -114,7 +115,8 @@ class Gate:
         path = without_prefix(request.path.decode("latin-1"), self.prefix)
         if request.method == "GET" and "text/html" in (request.header("accept") or "") and not path.startswith("/api/"):
             query = f"?{request.query}" if request.query else ""
-            goal = f"{self.prefix}{LOGIN}?next={quote(path + query, safe='')}"
+            # The path has come unquoted: quoted once it is a path again, twice it is a value.
+            goal = f"{self.prefix}{LOGIN}?next={quote(quote(path, encoding='latin-1') + query, safe='')}"
             return HttpRefusal(303, "log in first", ("Location", goal))
         self._refused.note(source.address, is_missing=True)
         return HttpRefusal(401, _HINT, ("WWW-Authenticate", "Bearer"), ("Connection", "close"))
@@ -129,12 +131,5 @@ def without_prefix(path: str, prefix: str) -> str:
 
 def _cookie(request: HttpRequest) -> str:
     """The cookie of our session; empty without one. Of several the first: it has the longest path."""
-    for name, value in request.headers:
-        if name == "cookie" and COOKIE in value:
-            try:
-                found = SimpleCookie(value).get(COOKIE)
-            except CookieError:
-                continue
-            if found is not None:
-                return found.value
-    return ""
+    cookies = (parse_cookie(value).get(COOKIE) for name, value in request.headers if name == "cookie")
+    return next((cookie for cookie in cookies if cookie is not None), "")

@@ -44,6 +44,12 @@ def behind(request: HttpRequest, address: str, credentials: Credentials) -> Behi
 def _address(text: str) -> str:
     """The address; empty: it is none."""
     try:
-        return str(ipaddress.ip_address(text.strip("[]")))
+        return plain_address(str(ipaddress.ip_address(text.strip("[]"))))
     except ValueError:
         return ""
+
+
+def plain_address(address: str) -> str:
+    """The address as people know it: of IPv4 not the form that a socket for both versions gives it."""
+    mapped = ipaddress.IPv6Address(address).ipv4_mapped if address.startswith("::ffff:") else None
+    return address if mapped is None else str(mapped)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from gearman_manager.access.caller import Role
+from gearman_manager.access.caller import Kind, Role
+from gearman_manager.access.guards import current_caller
 from gearman_manager.api.description import FLAG, NAME, PRESENT, TEXT, Operation, list_of, record
 from gearman_manager.api.schemas import STATUS
 from gearman_manager.control.problems import problem
 from gearman_manager.control.status import StatusReport
 from gearman_manager.errors import NotFound
 from gearman_manager.logs.recent_log import RecentLog
+
+#: The log is followed for so long in one request on the TCP address (seconds); then the caller asks again.
+FOLLOWED_S: Final = 300.0
 
 
 class Health(Protocol):
@@ -87,7 +91,9 @@ def manager_routes(manager: Manager, status: StatusReport, recent_log: RecentLog
             raise NotFound(f"{subject} has logged nothing; the pools are: {', '.join(pools)}")
         if "follow" not in request.args:
             return jsonify(said)
-        lines = (line + "\n" for line in recent_log.follow(subject))
+        # Elsewhere than on the control socket a session can end meanwhile.
+        lifetime_s = None if current_caller().kind is Kind.SOCKET else FOLLOWED_S
+        lines = (line + "\n" for line in recent_log.follow(subject, lifetime_s))
         return Response(lines, mimetype="text/plain; charset=utf-8")
 
     return routes

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Flask, request
+from flask.json.provider import DefaultJSONProvider
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
@@ -11,10 +14,23 @@ from gearman_manager.control.wsgi import MAX_BODY_BYTES
 from gearman_manager.errors import ManagerError
 
 
+class _Json(DefaultJSONProvider):
+    """Of all requests and answers."""
+
+    sort_keys = False
+
+    def loads(self, s: str | bytes, **options: Any) -> Any:
+        """As the base, but what is nested too deeply is no JSON for us, and not an error of ours."""
+        try:
+            return super().loads(s, **options)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+
+
 def make_app() -> Flask:
     """The application without routes."""
     app = Flask("gearman_manager.control", static_folder=None)
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json = _Json(app)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False  # an empty name in a path must not cause a redirection
 

@@ -13,6 +13,7 @@ from gevent.pool import Pool
 from gevent.server import StreamServer
 
 from gearman_manager.access.caller import Peer
+from gearman_manager.access.proxy import plain_address
 from gearman_manager.control.problems import refusal_as_problem
 from gearman_manager.control.wsgi import MAX_BODY_BYTES
 from gearman_process.http.bounds import BodyMemory, HttpBounds
@@ -44,7 +45,7 @@ class ControlConnections(StreamServer):  # type: ignore[misc]
         self._memory = BodyMemory(_BODIES * MAX_BODY_BYTES)
 
     def _serve(self, stream: socket.socket, peer: Any) -> None:
-        address = peer[0] if isinstance(peer, tuple) else _UNIX
+        address = plain_address(peer[0]) if isinstance(peer, tuple) else _UNIX
         known = Peer(address, None if isinstance(peer, tuple) else _uid_of(stream))
         visitor = _Visitor(HttpConnection(stream, _BOUNDS, self._memory, _let_others_run), address)
         if not self._places.enter(visitor):

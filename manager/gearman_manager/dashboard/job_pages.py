@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -23,6 +24,8 @@ ROWS: Final = 50
 MOST_LINES: Final = 200
 #: Handles of one form.
 MOST_HANDLES: Final = 1000
+#: No word that a text command takes for a condition, or for all jobs.
+_HANDLE: Final = re.compile(r"[^\s=]+:\d+")
 STATES: Final = ("waiting", "delayed", "running", "stopping")
 _CONDITIONS: Final = ("function", "tag", "key")
 #: The fields that have a place of their own on a job's page.
@@ -87,7 +90,7 @@ def add_job_forms(routes: Blueprint, jobs: ServerJobs) -> None:
         return _change("dead", what)
 
     def _change(family: str, what: str) -> ResponseReturnValue:
-        handles = request.form.getlist("handle")[:MOST_HANDLES]
+        handles = [handle for handle in request.form.getlist("handle") if _HANDLE.fullmatch(handle)][:MOST_HANDLES]
         say_action(f"{family} {what}", " ".join(handles))
         if not handles:
             raise ManagerError("choose the jobs first, by the boxes in front of them")

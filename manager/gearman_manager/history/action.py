@@ -37,5 +37,6 @@ class Action:
 
 
 def shortened(text: str) -> str:
-    """A text that can be kept."""
+    """A text that can be kept: JSON can bring halves of characters, which UTF-8 can't hold."""
+    text = text.encode(errors="replace").decode()
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"

@@ -81,6 +81,13 @@ class ActionLog:
 
     def _write(self) -> None:
         """Write all that waits, then end."""
+        try:
+            self._write_waiting()
+        finally:
+            self._writer = None
+            self._is_written.set()
+
+    def _write_waiting(self) -> None:
         while self._waiting:
             gevent.sleep(_PAUSE_S)
             batch = [astuple(action) for action in self._waiting]
@@ -92,8 +99,6 @@ class ActionLog:
                 if not self._is_failing:
                     _log.warning("%s; actions stand in the log alone", error)
                 self._is_failing = True
-        self._writer = None
-        self._is_written.set()
 
 
 def _insert(batch: list[tuple[Any, ...]], connection: sqlite3.Connection) -> None:

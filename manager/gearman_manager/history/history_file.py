@@ -62,7 +62,7 @@ class HistoryFile:
                 return result
         except gevent.Timeout as late:
             raise HistoryError(f"{self._path} is not ready after {patience_s:g} s") from late
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:  # sqlite3 lets ValueError of texts and numbers through
             raise HistoryError(f"{self._path} can't be used: {error}") from error
 
     def close(self) -> None:

@@ -148,19 +148,20 @@ class BundledProcess:
     def _first_message(self) -> Mapping[str, Any]:
         """Its report on its start; empty if it ends without one, or takes too long."""
         line = b""
+        told: Mapping[str, Any] = {}
         descriptors: list[int] = []
         self._lifeline.settimeout(READY_TIMEOUT_S)
         try:
             while not line.endswith(b"\n"):
                 data = self._receive(descriptors)
                 if not data:
-                    return {}
+                    return told
                 line += data
+            told = json.loads(line)
         except OSError:
             self.signal(signal.SIGKILL)
-            return {}
-        told: Mapping[str, Any] = json.loads(line)
-        self._ports.keep(told.get("kept", ()), descriptors)
+        finally:
+            self._ports.keep(told.get("kept", ()), descriptors)
         return told
 
     def _receive(self, descriptors: list[int]) -> bytes:

@@ -8,7 +8,7 @@ cluster see by a refusal that one of them is dead.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -37,15 +37,17 @@ class KeptPorts:
         named = [f"{purpose}={listening.fileno()}" for purpose, listening in self._sockets]
         return [word for each in named for word in ("--listening-fd", each)]
 
-    def keep(self, purposes: Iterable[str], descriptors: Sequence[int]) -> None:
-        """Keep these sockets instead of the ones until now."""
+    def keep(self, purposes: Sequence[str], descriptors: Sequence[int]) -> None:
+        """Keep these sockets instead of the ones until now; or none, if some were lost on the way because this process
+        has too many open files: the next process would listen on the others alone."""
         self.release()
         sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
-        if self._may_keep:
-            self._sockets = list(zip(purposes, sockets, strict=False))
-        for listening in sockets if not self._may_keep else ():
-            listening.close()
-        for _, listening in self._sockets:
+        if not self._may_keep or len(purposes) != len(sockets):
+            for listening in sockets:
+                listening.close()
+            return
+        self._sockets = list(zip(purposes, sockets, strict=True))
+        for listening in sockets:
             with suppress(OSError):
                 listening.listen(BACKLOG)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,14 +73,19 @@ class RecentLog(logging.Handler):
         """The kept lines about one job."""
         return [line.text for line in self._lines if line.handle == handle]
 
-    def follow(self, subject: str | None) -> Iterator[str]:
-        """The kept lines, then every line as it comes, until the reader goes."""
+    def follow(self, subject: str | None, lifetime_s: float | None = None) -> Iterator[str]:
+        """The kept lines, then every line as it comes, until the reader goes, or so many seconds have passed."""
+        until = None if lifetime_s is None else time.monotonic() + lifetime_s
         follower = _Follower(subject)
         self._followers.add(follower)
         try:
             yield from self.lines(subject)
             while True:
-                yield follower.lines.get()
+                try:
+                    line = follower.lines.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+                except gevent.queue.Empty:
+                    return
+                yield line
                 if follower.lost:
                     yield f"… {follower.lost} lines lost: read faster …"
                     follower.lost = 0

@@ -176,12 +176,12 @@ class Zygote:
             return
         self._children.add(pid)
         _close(message["descriptors"])
+        # First: the supervisor may be gone before it hears of it. By a descriptor of our own: the supervisor's poll set
+        # would go on telling of one that somebody else holds open.
+        self._wards.add(os.pidfd_open(pid), Ward(pid, order.client_id, message["stop_timeout_s"], is_program=False))
         pidfd = os.pidfd_open(pid)
         channel.send(self._sock, {"type": "spawned", "name": order.name, "pid": pid}, (pidfd,))
         os.close(pidfd)
-        # At once: the supervisor may be killed before it hears of it. By a descriptor of our own: the supervisor's poll
-        # set would go on telling of one that somebody else holds open.
-        self._wards.add(os.pidfd_open(pid), Ward(pid, order.client_id, message["stop_timeout_s"], is_program=False))
 
     def _become_worker(self, order: Order, log_pipe: int, scoreboard: int, *claims: int) -> NoReturn:
         """The child's side of the fork. It never returns into the zygote's loop."""

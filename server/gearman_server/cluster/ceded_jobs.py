@@ -65,7 +65,8 @@ class CededJobs:
         self._orphans.expect(job, worker)  # this server may adopt it itself
 
     def forget(self, handle: bytes) -> None:
-        """The job comes back as this server's own, if it was ceded."""
+        """The job comes back as this server's own, if it was ceded. Clients that wait for it hear that it failed, as
+        for all jobs that a server gives away."""
         job = self._jobs.get(handle)
         if job is not None:
             self._end(job)
@@ -79,7 +80,7 @@ class CededJobs:
         self._life.release_worker(job)
         job.state = END[job.state]
         self._life.table.forget_listeners(job)
-        self._jobs = {handle: other for handle, other in self._jobs.items() if other.worker is not None}
+        self._jobs.pop(job.handle, None)
         if not self._jobs:
             for handlers in self._tables:
                 handlers.update(self._originals)
@@ -102,6 +103,7 @@ class CededJobs:
         self.tell(encode_request(ORPHAN_WORK, handle, b"%d" % job.attempt, encode_request(packet_type, body)))
         tells_clients = _ENDS.get(packet_type)
         if tells_clients is not None:
+            self._orphans.expect(job, session, encode_request(packet_type, body))
             self._end(job, forwarded(packet_type, body) if tells_clients else None)
         elif packet_type != CHECKPOINT:
             self._life.tell(job, forwarded(packet_type, body))
@@ -109,6 +111,7 @@ class CededJobs:
     def _note_leaving(self, session: Session) -> None:
         for job in [job for job in session.assigned.values() if self._jobs.get(job.handle) is job]:
             self.tell(encode_request(ORPHAN_GONE, job.handle, session.client_id))
+            self._orphans.expect_no_more(job)
             self._end(job)
 
 

@@ -51,7 +51,8 @@ class DurableJobs:
         self._functions.split_queue = None
         for function in self._functions.by_name.values():
             if any(queue.is_keyed for queue in function.queues):
-                function.hold_until(0.0)
+                wish = None if function.throttle is None else function.throttle.wished(self._life.agenda.now)
+                function.hold_until(0.0 if wish is None else wish.until)  # a worker may have wished that it be held
             else:
                 high, normal, low = [queue.as_regained() for queue in function.queues]
                 function.queues = (high, normal, low)

@@ -142,9 +142,20 @@ class Orphans:
             del self._late[next(iter(self._late))]
         return True
 
-    def expect(self, job: Job, worker: Session) -> None:
-        """This worker runs the job, which may come from the store."""
-        self._words.keep(job.handle, Word(worker, worker.client_id, job.attempt, job.since))
+    def expect(self, job: Job, worker: Session, answer: bytes = b"") -> None:
+        """This worker runs the job, which may come from the store; or it has answered."""
+        word = Word(worker, worker.client_id, job.attempt, job.since)
+        if answer:
+            self._keep_answer(word, answer, self._agenda.now)
+        self._words.keep(job.handle, word)
+
+    def expect_no_more(self, job: Job) -> None:
+        """The worker of that job has gone without an answer."""
+        self._words.take(job.handle)
+
+    def _keep_answer(self, word: Word, answer: bytes, now: float) -> None:
+        word.answer, word.until = answer, now + self.answer_s
+        self._alarm.by(word.until)
 
     # --- words
 
@@ -162,8 +173,7 @@ class Orphans:
         word = Word(session, session.client_id, _number(attempt), now)
         if session.assigned.get(handle) is None and not self._is_claimed_by(handle, word):
             if any(packet_type in _ENDINGS for packet_type, _ in parsed):
-                word.answer, word.until = packets, now + self.answer_s
-                self._alarm.by(word.until)
+                self._keep_answer(word, packets, now)
             self._hear(handle, word)
         if session.assigned.get(handle) is not None:
             self._carry_out(session, parsed)

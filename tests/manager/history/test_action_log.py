@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import gevent
@@ -125,3 +126,14 @@ def test_a_disk_that_hangs_stops_nobody_but_those_who_ask(tmp_path: Path) -> Non
 def test_texts_are_bounded() -> None:
     assert shortened("x" * MOST_CHARACTERS) == "x" * MOST_CHARACTERS
     assert len(shortened("x" * 10_000)) == MOST_CHARACTERS
+
+
+def test_a_text_that_is_none_is_kept_as_far_as_it_goes_and_stops_no_later_one(actions: ActionLog) -> None:
+    actions.note(replace(action(1), details=shortened("half \ud800")))
+    assert [row["details"] for row in actions.page(1, None, {})] == ["half ?"]
+    actions.note(replace(action(2), details="half \ud800"))
+    with pytest.raises(HistoryError):
+        actions.page(1, None, {"who": "half \ud800"})
+    actions.note(action(3))
+    gevent.sleep(0)
+    assert "p3" in targets(actions)

@@ -47,3 +47,12 @@ def test_the_port_of_a_server_with_others_refuses_once_it_is_gone(section: dict[
     assert ports.descriptors == []
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
+
+
+def test_no_port_is_kept_if_one_of_them_was_lost_on_the_way() -> None:
+    ports = ports_of()
+    descriptor, address = listening()
+    ports.keep(["jobs", "jobs"], [descriptor])
+    assert ports.options == []
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)

@@ -91,6 +91,23 @@ def test_the_server_may_adopt_it_itself_and_its_worker_has_it_still(fenced: Fenc
     assert (fenced.state(row), fenced.told()) == ("", [])
 
 
+def test_the_server_may_adopt_it_after_its_worker_has_answered_and_takes_the_answer(fenced: Fenced) -> None:
+    fenced.holder.send(PacketType.WORK_COMPLETE, fenced.handle, b"result")
+    row = fenced.row(handle=fenced.handle)
+    fenced.adopt(row)
+    assert fenced.state(row) == ""
+    assert fenced.handle not in fenced.broker.table.jobs
+    assert fenced.grabs() == []
+
+
+def test_a_job_that_the_server_adopts_after_its_worker_has_left_runs_again(fenced: Fenced) -> None:
+    fenced.holder.leave()
+    row = fenced.row(handle=fenced.handle)
+    fenced.adopt(row)
+    fenced.pass_time(2)
+    assert fenced.worker(b"f").grab() == fenced.handle
+
+
 def test_a_client_that_waits_here_hears_that_its_worker_is_gone(fenced: Fenced) -> None:
     fenced.holder.leave()
     assert fenced.waiting.take() == [(PacketType.WORK_FAIL, fenced.handle)]
