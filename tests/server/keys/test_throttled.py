@@ -82,6 +82,22 @@ def test_or_the_whole_function(broker_with: BrokerWith, policy: dict[str, Any]) 
     assert sleeper.grab() == first
 
 
+@pytest.mark.parametrize("policy", [{}, {"keys": KeyPolicy(is_fair=True)}, {"keys": KeyPolicy(max_running=5)}])
+def test_a_lapse_of_the_servers_lease_does_not_end_the_hold(broker_with: BrokerWith, policy: dict[str, Any]) -> None:
+    broker = broker_with(**policy)
+    durable_jobs = broker.broker.take_part().durable_jobs
+    client, worker = broker.peer(), broker.worker(b"f")
+    first = submit(client, b"a")
+    assert worker.grab() == first
+    throttle(worker, first, scope=b"function")
+    broker.advance(1.0)
+    durable_jobs.withhold()
+    durable_jobs.give_out()
+    assert worker.grab() is None
+    broker.advance(4.1)
+    assert worker.grab() == first
+
+
 def test_a_held_function_is_shown_until_that_ends_or_it_is_resumed(broker_with: BrokerWith) -> None:
     broker = broker_with()
     client, worker, watcher = broker.peer(), broker.worker(b"f"), broker.peer()
