@@ -16,6 +16,7 @@ PAGING: Final[Mapping[str, Schema]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "description": "how many at most"},
     "cursor": {**NAME, "description": "`next` of the page before"},
 }
+_EXPECTED: Final = "cursor: the text under `next` of the page before is expected"
 
 
 def page_of(schema: Schema, **more: Schema) -> Schema:
@@ -50,5 +51,19 @@ def position_of(cursor: str | None, *keys: str) -> Mapping[str, str]:
     if not isinstance(position, dict) or not all(
         name in keys and isinstance(value, str) for name, value in position.items()
     ):
-        raise ManagerError("cursor: the text under `next` of the page before is expected")
+        raise ManagerError(_EXPECTED)
     return position
+
+
+def id_before(cursor: str | None) -> int | None:
+    """The id before which a page of rows goes on, the newest first; None: at the newest.
+
+    Raises:
+        ManagerError: it is no cursor of ours.
+    """
+    before = position_of(cursor, "before").get("before")
+    if before is None:
+        return None
+    if not (before.isascii() and before.isdecimal()) or len(before) > 18:
+        raise ManagerError(_EXPECTED)
+    return int(before)

@@ -12,8 +12,9 @@ import click
 from gearman_manager import exit_codes
 from gearman_manager.command.context import ask, fail, folder_of_running, mistakes_are_messages
 from gearman_manager.command.control_client import NotRunning, stream, wait_until_gone
-from gearman_manager.command.words import counted, left_of
+from gearman_manager.command.words import left_of
 from gearman_manager.migration.options import Seconds
+from gearman_process.values.counting import counted
 from gearman_process.values.durations import format_duration
 
 Report = dict[str, Any]

@@ -13,8 +13,9 @@ from gearman_manager import exit_codes
 from gearman_manager.command.completion import instances
 from gearman_manager.command.context import ask, fail, folder_of_running, mistakes_are_messages
 from gearman_manager.command.control_client import stream
-from gearman_manager.command.words import counted, duration
+from gearman_manager.command.words import duration
 from gearman_manager.migration.options import Seconds
+from gearman_process.values.counting import counted
 from gearman_process.values.durations import format_duration
 
 Report = dict[str, Any]

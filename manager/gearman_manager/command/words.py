@@ -7,6 +7,8 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
+from gearman_process.values.counting import counted
+
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
@@ -19,11 +21,6 @@ def left_of(drain: dict[str, Any]) -> str:
         several = drain["server"]["instances"] > 1
         return f"the job server{'s finish' if several else ' finishes'} the jobs of other workers{until}"
     return f"{counted(drain['running'], 'job')}{programs} {runs}{until}"
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 job`, `2 jobs`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def clock(unix_time: float) -> str:

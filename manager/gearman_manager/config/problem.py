@@ -35,6 +35,11 @@ class Problem:
     is_fatal: bool = True
     modules: tuple[str, ...] = ()
 
+    @property
+    def text(self) -> str:
+        """Key and message, for whoever shows the place apart."""
+        return f"{self.key}: {self.message}" if self.key else self.message
+
     def __str__(self) -> str:
         parts = [str(Place(self.file, self.line)), self.key, self.message]
         return ": ".join(part for part in parts if part)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.pools.drain import Drain
 from gearman_manager.scaling.queues import Queues
+from gearman_process.values.counting import counted
 from gearman_process.values.durations import format_duration
 
 #: How often a follower's report is made anew.
@@ -64,8 +65,8 @@ class DrainReport:
             return ""
         left_s = max(0.0, drain.until - time.monotonic())
         until = "" if left_s == math.inf else f", for {format_duration(round(left_s))} at most"
-        programs = f" and {_counted(drain.programs, 'program')}" if drain.programs else ""
-        return f"draining: {_counted(drain.running, 'job')}{programs} left{until}"
+        programs = f" and {counted(drain.programs, 'program')}" if drain.programs else ""
+        return f"draining: {counted(drain.running, 'job')}{programs} left{until}"
 
     def _server(self) -> Report | None:
         """What the bundled job servers, which end with the manager, hold for others; None without any."""
@@ -83,7 +84,3 @@ class DrainReport:
             "waiting": sum(queue.waiting for server in servers for queue in server.functions.values()),
             "running_elsewhere": max(0, running.total() - self._drain.own_jobs(running)),
         }
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gearman_manager.code.generations import Generations
-from gearman_manager.config import Problem, ResolvedPool, ResolvedWindow
+from gearman_manager.config import ResolvedPool, ResolvedWindow
 from gearman_manager.control.explanations import Explanations
 from gearman_manager.control.turns import Turns
 from gearman_manager.host.memory import private_bytes
@@ -71,7 +71,7 @@ class StatusReport:
             "functions": self.functions(),
             "servers": {str(server.address): _server(server, gaps) for server in self._queues.servers},
             "errors": [
-                *({"file": p.file, "line": p.line, "message": _message(p)} for p in self._generations.errors),
+                *({"file": p.file, "line": p.line, "message": p.text} for p in self._generations.errors),
                 *({"file": file, "line": 0, "message": message} for file, message in log.problems().items()),
             ],
         }
@@ -108,10 +108,6 @@ class StatusReport:
             if live.name in self._workforce.live:  # else it went meanwhile, and another may have its slot
                 reports.append(_worker(live))
         return reports
-
-
-def _message(problem: Problem) -> str:
-    return f"{problem.key}: {problem.message}" if problem.key else problem.message
 
 
 def _server(server: ServerWatch, policy_gaps: Mapping[str, list[str]]) -> Report:

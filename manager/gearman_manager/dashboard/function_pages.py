@@ -120,9 +120,14 @@ def _folders(generations: Generations) -> tuple[str, ...]:
 
 
 def _problem(problem: Problem, folders: tuple[str, ...]) -> dict[str, Any]:
-    message = f"{problem.key}: {problem.message}" if problem.key else problem.message
     lines = lines_around(problem.file, problem.line, folders)
-    return {"file": problem.file, "line": problem.line, "message": message, "lines": lines, "modules": problem.modules}
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "message": problem.text,
+        "lines": lines,
+        "modules": problem.modules,
+    }
 
 
 def _policies(function: ResolvedFunction) -> Iterator[tuple[str, str]]:

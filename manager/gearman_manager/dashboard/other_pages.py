@@ -8,12 +8,11 @@ from typing import Any, Final
 from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
-from gearman_manager.api.pages import cursor_of, position_of
+from gearman_manager.api.pages import cursor_of, id_before
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.status import StatusReport
 from gearman_manager.dashboard.forms import address_of, done
 from gearman_manager.dashboard.rendering import SELDOM_S, page
-from gearman_manager.errors import ManagerError
 from gearman_manager.history.action_log import CONDITIONS, ActionLog
 
 ROWS: Final = 100
@@ -48,17 +47,15 @@ def add_history(routes: Blueprint, actions: ActionLog) -> None:
     @routes.get("/history")
     def history() -> ResponseReturnValue:
         chosen = {name: value for name in CONDITIONS if (value := request.args.get(name, "").strip())}
-        before = position_of(request.args.get("cursor") or None, "before").get("before", "")
-        if before and (not before.isdecimal() or len(before) > 18):
-            raise ManagerError("cursor: this is none of ours")
-        rows = actions.page(ROWS, int(before) if before else None, chosen)
+        before = id_before(request.args.get("cursor") or None)
+        rows = actions.page(ROWS, before, chosen)
         cursor = cursor_of({"before": str(rows[-1]["id"])}) if len(rows) == ROWS else None
         return page(
             "history.html",
-            events=not before,
+            events=before is None,
             rows=rows,
             chosen=chosen,
-            is_first=not before,
+            is_first=before is None,
             next=cursor and address_of("history", chosen | {"cursor": cursor}),
             first=address_of("history", chosen),
         )

@@ -86,8 +86,7 @@ def _of_pools(pools: Iterable[Report]) -> Iterator[Report]:
 def _of_code(problems: Iterable[Problem]) -> Iterator[Report]:
     for problem in problems:
         place = f"{problem.file}:{problem.line}" if problem.line else problem.file
-        text = f"{problem.key}: {problem.message}" if problem.key else problem.message
-        yield _trouble(WARNING, "code", place, text)
+        yield _trouble(WARNING, "code", place, problem.text)
 
 
 def _trouble(severity: str, kind: str, subject: str, text: str) -> Report:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gearman_manager.pools.pool import Pool, WorkerState
 from gearman_manager.pools.pool_state import PoolState
+from gearman_process.values.counting import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Health:
     def text(self) -> str:
         """One line for people who ask the service manager."""
         parts = [self.drain] if self.drain else []
-        parts += [f"{_counted(self.workers, 'worker')} in {_counted(self.pools, 'pool')}, {self.busy} busy"]
+        parts += [f"{counted(self.workers, 'worker')} in {counted(self.pools, 'pool')}, {self.busy} busy"]
         for what, names in (
             ("starting", self.waiting),
             ("failing", self.failing),
@@ -90,7 +91,3 @@ def health_of(
 
 def _registered(pool: Pool) -> int:
     return sum(worker.state is WorkerState.READY for worker in pool.workers.values())
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
