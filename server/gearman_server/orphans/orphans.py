@@ -132,6 +132,8 @@ class Orphans:
     def end_doubt(self, job: Job) -> bool:
         """No word came. Returns whether the job is to be queued; else it is over, or a worker has it."""
         was_running = self._doubted.pop(job, None)
+        if not self._doubted:
+            self._doubted.clear()  # an empty one keeps the room of the million that it may have had
         if was_running is None or job.state is not HELD:
             return False
         self._life.unhold(job)
