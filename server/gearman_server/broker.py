@@ -14,20 +14,14 @@ from gearman_client.packet import Packet
 from gearman_server.broker_settings import BrokerSettings
 from gearman_server.cluster.part import Part, Requests
 from gearman_server.ending.attempts import Attempts
+from gearman_server.ending.counting import Counting
 from gearman_server.ending.throttled import Throttling
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.jobs.access import Identity
 from gearman_server.jobs.agenda import STEP, Agenda
 from gearman_server.jobs.dead_letters import DeadLetters
 from gearman_server.jobs.durability import Durability
-from gearman_server.jobs.events import (
-    ConnectionClosed,
-    ConnectionOpened,
-    Event,
-    EventStream,
-    JobDue,
-    RequestRefused,
-)
+from gearman_server.jobs.events import ConnectionClosed, ConnectionOpened, Event, EventStream, JobDue, RequestRefused
 from gearman_server.jobs.functions import Functions
 from gearman_server.jobs.job import Job
 from gearman_server.jobs.job_life import JobLife
@@ -74,6 +68,7 @@ from gearman_server.sequels.sequels import Sequels
 from gearman_server.text_commands.admin import AdminCommands, ServerFacts
 from gearman_server.text_commands.bulk_changes import LongChanges
 from gearman_server.text_commands.change_commands import ChangeCommands
+from gearman_server.text_commands.count_commands import CountCommands
 from gearman_server.text_commands.dead_commands import DeadCommands
 from gearman_server.text_commands.discovery import Discovery
 from gearman_server.text_commands.job_commands import JobCommands
@@ -108,6 +103,7 @@ class Broker:
         #: Long work. While there is any, the driver calls `do_chore` again and again, and serves others in between.
         self.chores = agenda.chores
         self.functions = Functions(Policies(settings.job_retries), agenda, events)
+        self.counting = Counting(self.functions, events, unix_time)
         self.table = JobTable(Handles(store.take_numbers, settings.handle_prefix), self.touched)
         self.durability = Durability(store, self.touched, agenda)
         self.dead_letters = DeadLetters(store, settings.dead_letters, agenda, events)
@@ -138,11 +134,11 @@ class Broker:
         sets = Sets(self._life, self._attempts, self._assignments, batches, self._held_jobs, agenda)
         self._stops = Stops(self._life, self._timeouts, self.durability, agenda, settings.admin_allow)
         options = sets.options() | self._stops.options() | {SERVERS_OPTION: self.discovery.subscribe}
-        options |= {QUEUE_EVENTS_OPTION: self._queue_events.subscribe, SERVER_TROUBLES_OPTION: self.troubles.subscribe}
         work = WorkPackets(self._life, self._attempts, self.results, events).handlers()
         start_timeout, unread = self._assignments.start_timeout, self.functions.unread
         self.orphans = Orphans(self._life, self._attempts, start_timeout, work, unread, store.store_id)
         self._doubts = Doubts(self._life, self._wake_up, self._attempts, self.orphans)
+        options |= {QUEUE_EVENTS_OPTION: self._queue_events.subscribe, SERVER_TROUBLES_OPTION: self.troubles.subscribe}
         options |= self.orphans.options()
         self.known_keys = KnownKeys(store, self.table, self._life, agenda, events)
         submissions = Submissions(self.functions, self.table, self._life, self.durability, self._wake_up, events)
@@ -185,8 +181,10 @@ class Broker:
         self.dead_commands = dead = DeadCommands(self.dead_letters, revival, agenda, long_changes, allowed)
         queued = JobCommands(self._life, self.job_batches, self._stops, long_changes, allowed, keys)
         schedules, stop = ScheduleCommands(self.scheduler, allowed), StopCommand(self._stops)
+        counts = CountCommands(self.functions, self.counting, agenda)
         commands.add({b"dead": dead.execute, b"jobs": queued.execute, b"servers": self.discovery.execute})
         commands.add({b"schedules": schedules.execute, b"worker": workers.execute, b"stop": stop.execute})
+        commands.add({b"counts": counts.execute})
         return commands
 
     @property

@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from operator import itemgetter
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client.core import CounterMetricFamily, Exemplar, GaugeMetricFamily, HistogramMetricFamily
 
-from gearman_server.jobs.job import PRIORITY_NAMES, QUEUED
+from gearman_server.jobs.job import PRIORITY_NAMES
 from gearman_server.jobs.job_counts import BUCKETS_S, Durations, JobCounts
 from gearman_server.keys.key_rules import table_of
+from gearman_server.text_commands.count_commands import oldest_age_s
 
 if TYPE_CHECKING:
     from gearman_server.jobs.function import Function, JobQueue
@@ -37,7 +39,11 @@ _HELP_BY_COUNTER: Final = {
     "stopped": "Jobs stopped while a worker had them.",
 }
 _LABELS: Final = ("function", "priority")
-_BOUNDS: Final = (*map(str, BUCKETS_S), "+Inf")
+#: Of the bounds by which jobs are counted those that Prometheus is shown: each is a series for each function.
+_SHOWN_S: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
+_BOUNDS: Final = (*map(str, _SHOWN_S), "+Inf")
+#: Behind the counts that make each of the shown ones.
+_ENDS: Final = (*(BUCKETS_S.index(bound) + 1 for bound in _SHOWN_S), len(BUCKETS_S) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +61,17 @@ class Family:
 def _buckets(durations: Durations) -> list[Any]:
     """The cumulative counts by upper bound, as Prometheus wants them, each with the bucket's last job."""
     offset = time() - monotonic()
-    counts = map(float, accumulate(durations.counts))
-    return [
-        (bound, count)
-        if last is None
-        else (bound, count, Exemplar({"handle": last[0].decode()}, last[1], last[2] + offset))
-        for bound, count, last in zip(_BOUNDS, counts, durations.last, strict=True)
-    ]
+    sums = [*accumulate(durations.counts)]
+    buckets: list[Any] = []
+    for bound, begin, end in zip(_BOUNDS, (0, *_ENDS), _ENDS, strict=False):
+        count = float(sums[end - 1])
+        jobs = [job for job in durations.last[begin:end] if job is not None]
+        if jobs:
+            handle, duration_s, at = max(jobs, key=itemgetter(2))
+            buckets.append((bound, count, Exemplar({"handle": handle.decode()}, duration_s, at + offset)))
+        else:
+            buckets.append((bound, count))
+    return buckets
 
 
 def _used_counts(function: Function) -> Iterator[tuple[tuple[str, str], JobCounts]]:
@@ -108,9 +118,7 @@ def _queue_gauge(
 
 
 def _oldest_age_s(queue: JobQueue) -> float:
-    first = queue.peek() if queue.is_keyed else None  # the one whose turn it is, unless all are held
-    first = first or next((job for job in queue if job.state is QUEUED), None)
-    return max(0.0, monotonic() - first.since) if first is not None else 0.0
+    return oldest_age_s(queue, monotonic())
 
 
 def _text(name: bytes) -> str:

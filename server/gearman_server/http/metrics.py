@@ -1,7 +1,7 @@
 """Counts and durations of jobs, by function and priority, for Prometheus.
 
-The broker itself counts the events of every job (`job_counts`); rare events are counted here, from its event stream;
-the state of the queues is looked up when the metrics are read. Nothing here decides anything.
+The broker itself counts how the jobs of each function fare (`counting`); what else happens is counted here, from its
+event stream; the state of the queues is looked up when the metrics are read. Nothing here decides anything.
 """
 
 from __future__ import annotations
@@ -19,21 +19,13 @@ from gearman_server.http.function_families import FAMILIES, Family
 from gearman_server.http.metrics_page import MetricsPage, Only, Others
 from gearman_server.jobs.batch_rows import BatchEnded, BatchesForgotten, ChainBroken
 from gearman_server.jobs.events import (
-    AttemptFailed,
     Event,
     ForeignRequest,
-    JobDropped,
-    JobExpired,
-    JobFailed,
-    JobRequeued,
     JobStopped,
-    JobThrottled,
     StopOutcome,
     StoreFailed,
     StoreFenced,
 )
-from gearman_server.jobs.job_counts import JobCounts
-from gearman_server.jobs.timeouts import OVERRAN, TIMEOUT
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
@@ -57,14 +49,8 @@ class Metrics(Collector):
         #: Functions that had series of their own in the last page with a bound.
         self._had_series: list[bytes] = []
         self._stops = dict.fromkeys(StopOutcome, 0)
-        broker.functions.count_jobs()
+        broker.counting.begin()
         reactions: dict[type[Event], Any] = {
-            JobFailed: self._on_failed,
-            AttemptFailed: self._on_attempt_failed,
-            JobThrottled: self._on_throttled,
-            JobRequeued: self._on_requeued,
-            JobDropped: self._on_dropped,
-            JobExpired: self._on_expired,
             JobStopped: self._on_stopped,
             StoreFailed: self._on_store_failed,
             StoreFenced: self._on_fenced,
@@ -93,39 +79,7 @@ class Metrics(Collector):
 
     # --- counting rare events
 
-    def _of(self, name: bytes, priority: int) -> JobCounts:
-        function = self._functions.get(name)
-        return function.counts[priority] if function is not None and function.counts is not None else JobCounts()
-
-    def _on_failed(self, event: JobFailed) -> None:
-        counts = self._of(event.function, event.priority)
-        counts.failed += not event.is_counted
-        if event.reason == TIMEOUT:
-            counts.timed_out += 1
-
-    def _on_attempt_failed(self, event: AttemptFailed) -> None:
-        counts = self._of(event.function, event.priority)
-        counts.retried += 1
-        if event.reason == TIMEOUT:
-            counts.timed_out += 1
-
-    def _on_throttled(self, event: JobThrottled) -> None:
-        self._of(event.function, event.priority).throttled += 1
-
-    def _on_requeued(self, event: JobRequeued) -> None:
-        counts = self._of(event.function, event.priority)
-        counts.retried += 1
-        if event.reason == OVERRAN:
-            counts.timed_out += 1
-
-    def _on_dropped(self, event: JobDropped) -> None:
-        self._of(event.function, event.priority).dropped += 1
-
-    def _on_expired(self, event: JobExpired) -> None:
-        self._of(event.function, event.priority).expired += 1
-
     def _on_stopped(self, event: JobStopped) -> None:
-        self._of(event.function, event.priority).stopped += 1
         self._stops[event.outcome] += 1
 
     def _on_store_failed(self, _event: StoreFailed) -> None:

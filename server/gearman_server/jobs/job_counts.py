@@ -9,8 +9,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Final
 
-#: Upper bounds of the histograms' buckets, in seconds.
-BUCKETS_S: Final[tuple[float, ...]] = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
+#: Upper bounds of the histograms' buckets, in seconds: so many that a percentile can be told from them.
+BUCKETS_S: Final[tuple[float, ...]] = (
+    *(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+    *(5.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0),
+)
 COUNTERS: Final = (
     "submitted",
     "coalesced",
