@@ -71,6 +71,7 @@ from gearman_server.text_commands.change_commands import ChangeCommands
 from gearman_server.text_commands.count_commands import CountCommands
 from gearman_server.text_commands.dead_commands import DeadCommands
 from gearman_server.text_commands.discovery import Discovery
+from gearman_server.text_commands.finished_command import finished_command
 from gearman_server.text_commands.job_commands import JobCommands
 from gearman_server.text_commands.key_commands import KeyCommands
 from gearman_server.text_commands.pause_commands import PauseCommands
@@ -175,11 +176,12 @@ class Broker:
         commands = AdminCommands(self.functions, jobs, self.sessions, facts, self.events)
         commands.add(changes.commands(allow_shutdown=self._settings.allow_shutdown))
         commands.add(PauseCommands(self.functions, self.pauses, agenda, allowed).commands())
-        keys = KeyCommands(self.functions, self.sessions, agenda).keys
+        others = {b"keys": KeyCommands(self.functions, self.sessions, agenda).keys}
+        others |= finished_command(self._life, self._settings.finished_jobs)
         workers = WorkerCommands(self.sessions, abilities, self._attempts, long_changes)
         #: The commands for dead letters; a store that other servers share makes them use its table.
         self.dead_commands = dead = DeadCommands(self.dead_letters, revival, agenda, long_changes, allowed)
-        queued = JobCommands(self._life, self.job_batches, self._stops, long_changes, allowed, keys)
+        queued = JobCommands(self._life, self.job_batches, self._stops, long_changes, allowed, others)
         schedules, stop = ScheduleCommands(self.scheduler, allowed), StopCommand(self._stops)
         counts = CountCommands(self.functions, self.counting, agenda)
         commands.add({b"dead": dead.execute, b"jobs": queued.execute, b"servers": self.discovery.execute})

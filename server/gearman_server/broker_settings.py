@@ -31,3 +31,5 @@ class BrokerSettings:
     dead_letters: DeadLetterBounds = DEFAULT_BOUNDS
     #: How many results of background jobs are kept.
     results: ResultBounds = DEFAULT_RESULT_BOUNDS
+    #: How many ends of attempts, and of jobs without any, are kept for `jobs finished`; 0: none.
+    finished_jobs: int = 0

@@ -147,6 +147,7 @@ def _broker_settings(options: dict[str, Any]) -> BrokerSettings:
             options["dead_letters"], options["dead_letters_size"], options["dead_letters_age"]
         ),
         results=ResultBounds(options["results"], options["results_size"], options["result_data"]),
+        finished_jobs=options["finished_jobs"],
     )
 
 

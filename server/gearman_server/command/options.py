@@ -97,6 +97,15 @@ _JOBS: Final = (
         help="Data and warnings on the way that are kept of each of these jobs.",
     ),
     option(
+        "--finished-jobs",
+        type=WholeNumber(0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Ends of attempts that are kept in memory for the text command `jobs finished`, half of them for those"
+        " that are no success; 0 = none.",
+    ),
+    option(
         "--job-handle-prefix",
         type=Word(),
         metavar="TEXT",

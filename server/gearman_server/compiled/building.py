@@ -28,7 +28,7 @@ MODULES: Final = (
     *(
         f"gearman_server.jobs.{name}"
         for name in (
-            *("access", "agenda", "durability", "events", "function", "functions", "job", "job_counts"),
+            *("access", "agenda", "durability", "endings", "events", "function", "functions", "job", "job_counts"),
             *("job_life", "job_table", "policies", "replies", "result_keeping", "session", "store", "throttle"),
             *("timeouts", "wake_up"),
         )

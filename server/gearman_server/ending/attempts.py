@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gearman_server.ending.expiry import Expiry
 from gearman_server.jobs.batch_rows import Outcome
+from gearman_server.jobs.endings import End, Sequel
 from gearman_server.jobs.events import (
     AttemptFailed,
     EventStream,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.result_keeping import ResultKeeping
+    from gearman_server.jobs.session import Session
     from gearman_server.jobs.throttle import Brake
 
 #: The wait before a retry is up to this share shorter or longer than computed, so that jobs that failed together do not
@@ -107,10 +109,10 @@ class Attempts:
             return
         if failure.verdict is Verdict.THROTTLE and self.throttle(job, failure):
             return
-        started = job.since
+        started, worker = job.since, job.worker
         self._life.release_worker(job)
         if job.state is STOPPING:
-            self._life.end_stopped(job, StopOutcome.ANSWERED)
+            self._life.end_stopped(job, StopOutcome.ANSWERED, worker)
             return
         if failure.verdict is not Verdict.REJECT:  # that blames the job, not what it depends on
             self._note_for_brake(job, started)
@@ -118,15 +120,16 @@ class Attempts:
         history.failures += 1
         history.error = (failure.reason or b"")[:MAX_ERROR_BYTES]
         history.traceback = failure.traceback[-MAX_TRACEBACK_BYTES:]
+        end = _end_of(failure)
         if job.is_wanted and _is_followed(job, history, failure):
+            self._note(job, worker, end, Sequel.RETRY)
             if self.expiry.is_over(job):
                 self.expiry.end(job)
             else:
                 self._retry(job, history, failure)
             return
         self._life.tell_failure(job, failure.reason)
-        if job.is_background and job.is_wanted:
-            self._dead_letters.bury(job, self._agenda.now)
+        self._note(job, worker, end, self._bury(job))
         if job.keep_result_s is not None:
             ending = Ending.FAILED if failure.reason is None else Ending.EXCEPTION
             self._results.end(job, ending, failure.reason or b"")
@@ -148,15 +151,15 @@ class Attempts:
         started = job.since
         self._life.release_worker(job)
         if job.state is STOPPING:
-            self._life.end_stopped(job, StopOutcome.LOST)
+            self._life.end_stopped(job, StopOutcome.LOST, worker)
             return
         self._note_for_brake(job, started)
         if not job.is_wanted:
-            self._life.give_up(job, "abandoned")
+            self._life.give_up(job, "abandoned", worker)
             return
         history = _history(job, started)
         history.losses += 1
-        if self._may_run_again(job, history, reason):
+        if self._may_run_again(job, history, reason, worker):
             self._life.put_back(job)
 
     def overrun(self, job: Job, limit: Overrun) -> None:
@@ -188,24 +191,25 @@ class Attempts:
 
     def take_back(self, job: Job, reason: str) -> None:
         """Requeue a job that is taken from its worker, at the head, as if it had never been given out."""
+        self._note(job, job.worker, End.RETURNED, Sequel.RETRY, reason.encode())
         if self._life.take_back(job):
             self._events.emit(JobReturned(job.handle, job.function.name, reason))
 
     def lose_server(self, job: Job) -> bool:
         """For a stored job that was running when the server ended. False: that was its last attempt, it is given up."""
-        return self._may_run_again(job, _history(job, job.since), "the server ended under it")
+        return self._may_run_again(job, _history(job, job.since), "the server ended under it", None)
 
-    def _may_run_again(self, job: Job, history: JobHistory, reason: str) -> bool:
+    def _may_run_again(self, job: Job, history: JobHistory, reason: str, worker: Session | None) -> bool:
         """Whether the job may run again; the loss of its worker is counted already. If not, gives it up."""
         history.error, history.traceback = reason.encode(), b""
         crash_retries = job.function.policy.crash_retries
         if crash_retries is not None and history.losses > crash_retries:
             self._life.tell_failure(job)
-            if job.is_background:
-                self._dead_letters.bury(job, self._agenda.now)
+            self._note(job, worker, End.LOST, self._bury(job))
             self._note_failure(job, history, history.error, is_counted=False)
             self._life.fail(job, f"{reason}, and it has had its {history.losses} attempts")
             return False
+        self._note(job, worker, End.LOST, Sequel.RETRY)
         if self.expiry.is_over(job):
             self.expiry.end(job)
             return False
@@ -228,6 +232,20 @@ class Attempts:
         wait_s = min(policy.backoff_s * 2.0 ** min(failures - 1, _MAX_DOUBLINGS), policy.max_backoff_s)
         return wait_s * (1 + JITTER * (2 * self._random() - 1))
 
+    def _bury(self, job: Job) -> Sequel:
+        """Keep the letter of a background job that has failed for good. Returns what follows its end."""
+        if not (job.is_background and job.is_wanted):
+            return Sequel.NOTHING
+        self._dead_letters.bury(job, self._agenda.now)
+        return Sequel.DEAD if self._dead_letters.bounds.max_count else Sequel.NOTHING
+
+    def _note(self, job: Job, worker: Session | None, end: End, sequel: Sequel, text: bytes | None = None) -> None:
+        """Tell of the attempt's end; its reason is in the job's history, if no text is given."""
+        note = self._life.endings.note
+        if note is not None:
+            error = b"" if job.history is None else job.history.error
+            note(job, worker, end, sequel, error if text is None else text)
+
     def _note_failure(self, job: Job, history: JobHistory, reason: bytes, *, is_counted: bool) -> None:
         name, attempts = job.function.name, history.attempts
         self._events.emit(JobFailed(job.handle, name, reason, attempts, job.priority, is_counted=is_counted))
@@ -241,6 +259,14 @@ class Attempts:
             job.function.counts[job.priority].note_failure(now - started, job.handle, now)
         if events.wants_jobs:
             events.emit(JobEnded(job.handle, job.function.name, failure.how))
+
+
+def _end_of(failure: Failure) -> End:
+    if failure.reason is None:
+        return End.FAILED
+    if failure.how is None:
+        return End.TIMEOUT if failure.reason == TIMEOUT else End.FAILED
+    return End.EXCEPTION
 
 
 def _is_followed(job: Job, history: JobHistory, failure: Failure) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.batch_rows import Outcome
 from gearman_server.jobs.delayed_jobs import ExpiryTimer
+from gearman_server.jobs.endings import End, Sequel
 from gearman_server.jobs.events import EventStream, JobExpired
 
 if TYPE_CHECKING:
@@ -52,8 +53,12 @@ class Expiry:
 
     def _leave_letter(self, job: Job) -> None:
         options = job.rare.options
-        if options is not None and options.leaves_letter and job.is_background and job.is_wanted:
+        is_kept = options is not None and options.leaves_letter and job.is_background and job.is_wanted
+        if is_kept:
             self._dead_letters.bury(job, self._agenda.now, EXPIRED.encode())
+        note = self._life.endings.note
+        if note is not None:
+            note(job, None, End.EXPIRED, Sequel.DEAD if is_kept else Sequel.NOTHING, EXPIRED.encode())
 
 
 def _event(job: Job) -> JobExpired:

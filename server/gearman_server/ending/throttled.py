@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gearman_process.values.quoting import shown
 from gearman_server.ending.attempts import MAX_ERROR_BYTES
+from gearman_server.jobs.endings import End, Sequel
 from gearman_server.jobs.events import EventStream, JobThrottled
 
 if TYPE_CHECKING:
@@ -45,11 +46,14 @@ class Throttling:
             self._keys.hold_key(job, wait_s)
         if not job.is_wanted:
             return False
+        reason = (failure.reason or b"")[:MAX_ERROR_BYTES]
+        note = self._life.endings.note
+        if note is not None:
+            note(job, job.worker, End.THROTTLED, Sequel.RETRY, reason)
         if self._expiry.is_over(job):
             self._life.release_worker(job)
             self._expiry.end(job)
         else:
             self._life.take_back(job)
-        reason = (failure.reason or b"")[:MAX_ERROR_BYTES]
         self._events.emit(JobThrottled(job.handle, function.name, held, round(wait_s, 3), reason, job.priority))
         return True

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gearman_server.jobs.batch_rows import WITHDRAWN, Outcome
 from gearman_server.jobs.delayed_jobs import EpochTimer, RetryTimer
-from gearman_server.jobs.events import Event, EventStream, JobAssigned, JobDropped, JobDue, JobStopped, StopOutcome
+from gearman_server.jobs.endings import CANCELLED_IN_TIME, CANCELLED_WHILE_IT_RAN, STOPPED, Endings
+from gearman_server.jobs.events import Event, EventStream, JobAssigned, JobDue, StopOutcome
 from gearman_server.jobs.job import (
     ASSIGN,
     CANCEL,
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
     from gearman_server.jobs.session import Session
     from gearman_server.jobs.wake_up import WakeUp
 
-#: The reason for the end of a job that was stopped, also for clients that asked for exceptions.
-STOPPED: Final = "stopped"
-
 
 class JobLife:
     """Changes jobs' states, and everything that has to change with them."""
@@ -62,6 +60,7 @@ class JobLife:
         self.table = table
         self.agenda = agenda
         self.events = events
+        self.endings = Endings(events)
         self.durability = durability
         self._results = results
         self._wake = wake_up.wake
@@ -226,7 +225,7 @@ class JobLife:
             self.end_stopped(job, StopOutcome.NOT_BEGUN)
             return False
         if not job.is_wanted:
-            self.give_up(job, "abandoned")
+            self.give_up(job, "abandoned", worker if since is None else None)
             return False
         if isinstance(job.extras, JobExtras):
             job.extras.progress = job.extras.recording = None
@@ -294,10 +293,11 @@ class JobLife:
         elif job.record is not None:
             self.durability.job_ended(job)
 
-    def give_up(self, job: Job, reason: str) -> None:
-        """End a job that no worker has and that is in no queue, because nobody wants it any more."""
+    def give_up(self, job: Job, reason: str, worker: Session | None = None) -> None:
+        """End a job that is in no queue, because nobody wants it any more. That worker had it."""
         self._keep_failure(job, reason)
-        self._discard(job, reason, Outcome.CANCELLED)
+        self.end(job, Outcome.CANCELLED, reason.encode())
+        self.endings.dropped(job, reason, worker)
 
     def fail(self, job: Job, reason: str) -> None:
         """End a job that no worker has and that is in no queue, because it has had its attempts."""
@@ -316,7 +316,8 @@ class JobLife:
         state = job.state
         self._keep_failure(job, reason)
         self.tell_failure(job)
-        self._discard(job, reason, outcome)
+        self.end(job, outcome, reason.encode())
+        self.endings.dropped(job, reason)
         self._leave_queue(job, state)
 
     def drop_for(self, job: Job, reason: str, event: Event, outcome: Outcome) -> None:
@@ -341,27 +342,27 @@ class JobLife:
     def cancel(self, job: Job) -> None:
         """Cancel a job. A running one stays with its worker, which is not told; nobody is told of its outcome."""
         if job.is_waiting:
-            self.drop(job, "cancelled")
+            self.drop(job, CANCELLED_IN_TIME)
             return
-        self._leave_to_worker(job, "cancelled while it ran", Outcome.CANCELLED)
-        self.events.emit(JobDropped(job.handle, job.function.name, "cancelled while it ran", job.priority))
+        self._leave_to_worker(job, CANCELLED_WHILE_IT_RAN, Outcome.CANCELLED)
+        self.endings.dropped(job, CANCELLED_WHILE_IT_RAN, job.worker)
 
     def stop(self, job: Job) -> None:
         """Note that the worker of a running job is to stop it. A further submission of its unique key is a new job."""
         job.state = STOP[job.state]
         self.table.forget_key(job)
 
-    def end_stopped(self, job: Job, outcome: StopOutcome) -> None:
-        """End a job that was stopped and that no worker has any more."""
+    def end_stopped(self, job: Job, outcome: StopOutcome, worker: Session | None = None) -> None:
+        """End a job that was stopped and that no worker has any more; that worker had it."""
         self._keep_failure(job, STOPPED)
         self.tell_failure(job, STOPPED.encode())
         self.end(job, Outcome.STOPPED, STOPPED.encode())
-        self.events.emit(JobStopped(job.handle, job.function.name, outcome, job.priority))
+        self.endings.stopped(job, outcome, worker)
 
     def leave_stopped(self, job: Job, outcome: StopOutcome) -> None:
         """End a job for its clients that was to be stopped and that its worker goes on with."""
         self._leave_to_worker(job, STOPPED, Outcome.STOPPED, STOPPED.encode())
-        self.events.emit(JobStopped(job.handle, job.function.name, outcome, job.priority))
+        self.endings.stopped(job, outcome, job.worker)
 
     def _leave_to_worker(self, job: Job, reason: str, outcome: Outcome, text: bytes | None = None) -> None:
         """End a running job for its clients, who get the text. Nobody is told of its worker's answer."""
@@ -389,10 +390,6 @@ class JobLife:
     def _keep_failure(self, job: Job, reason: str) -> None:
         if job.keep_result_s is not None:
             self._results.end(job, Ending.FAILED, reason.encode())
-
-    def _discard(self, job: Job, reason: str, outcome: Outcome | None) -> None:
-        self.end(job, outcome, reason.encode())
-        self.events.emit(JobDropped(job.handle, job.function.name, reason, job.priority))
 
 
 def _nothing(_job: Job, _is_withdrawn: bool) -> None:

@@ -17,6 +17,7 @@ from gearman_server.ending.attempts import Failure, Verdict
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.batch_rows import Outcome
+from gearman_server.jobs.endings import RESULT_BYTES
 from gearman_server.jobs.events import EventStream, JobEnded, StopOutcome
 from gearman_server.jobs.job import STOPPING
 from gearman_server.jobs.kept_results import Ending
@@ -76,10 +77,13 @@ class WorkPackets:
             raise RefusedError(b"JOB_NOT_FOUND", _NOT_FOUND)
         if job.state is STOPPING:
             self._life.release_worker(job)
-            self._life.end_stopped(job, StopOutcome.ANSWERED)
+            self._life.end_stopped(job, StopOutcome.ANSWERED, session)
             return
         if job.listeners:
             self._tell(job, forwarded(_WORK_COMPLETE, body))
+        note = self._life.endings.note_success
+        if note is not None:
+            note(job, session, body[at + 1 : at + 1 + RESULT_BYTES])
         function = job.function
         if job.extras is None and function.throttle is None and function.keep_result_s is None:
             self._plain.end(job, session)

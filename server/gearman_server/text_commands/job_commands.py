@@ -1,11 +1,12 @@
-"""The text commands `jobs list|show|keys|purge`, about waiting and running jobs. Pure."""
+"""The text commands `jobs list|show|keys|finished|purge`, about waiting and running jobs. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from gearman_server.jobs.endings import PURGED
 from gearman_server.jobs.job import PRIORITY_NAMES, JobState
 from gearman_server.options.job_options import with_cursor
 from gearman_server.text_commands.arguments import (
@@ -40,8 +41,6 @@ _STATE_NAMES: Final = {
     JobState.ENDED: b"ended",
 }
 _SELECTION: Final = (b"function", b"tag", b"key", b"older")
-#: The reason for the end of a purged job.
-PURGED: Final = "purged"
 
 
 class JobCommands:
@@ -54,9 +53,9 @@ class JobCommands:
         stops: Stops,
         long_changes: LongChanges,
         allowed: AccessList,
-        keys: Callable[[Session, list[bytes]], bytes],
+        others: Mapping[bytes, Callable[[Session, list[bytes]], bytes]],
     ) -> None:
-        """`keys` carries out `jobs keys`."""
+        """`others` are further commands, by their words after `jobs`."""
         self._jobs, self._agenda = life.jobs, life.agenda
         self._life = life
         self._allowed = allowed
@@ -64,12 +63,12 @@ class JobCommands:
         self._long_changes = long_changes
         #: Carries out one line of a session.
         self.execute = Subcommands(
-            b"jobs list, jobs show, jobs keys, jobs purge, jobs batches or jobs batch is expected",
+            b"jobs list, jobs show, jobs keys, jobs finished, jobs purge, jobs batches or jobs batch is expected",
             {
                 **BatchCommands(batches, stops, life, long_changes).handlers(),
                 b"list": self._list,
                 b"show": self._show,
-                b"keys": keys,
+                **others,
                 b"purge": self._purge,
             },
         ).execute
