@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.kept_results import ResultBounds
     from gearman_server.jobs.policies import BrakeRule, FunctionPolicy, KeyPolicy, Rate
     from gearman_server.jobs.schedule_rules import Missed, ScheduleRule
-    from gearman_server.jobs.timing import Cron, Every, Timing, parse_cron
+    from gearman_server.options.timing import Cron, Every, Timing, parse_cron
     from gearman_server.policy_file.contents import PolicyFile
     from gearman_server.policy_file.loading import read_policies
     from gearman_server.server import Server, ServerSettings
@@ -62,10 +62,10 @@ _HOMES: Final = {
     "Rate": "jobs.policies",
     "ScheduleRule": "jobs.schedule_rules",
     "Missed": "jobs.schedule_rules",
-    "Timing": "jobs.timing",
-    "Every": "jobs.timing",
-    "Cron": "jobs.timing",
-    "parse_cron": "jobs.timing",
+    "Timing": "options.timing",
+    "Every": "options.timing",
+    "Cron": "options.timing",
+    "parse_cron": "options.timing",
     # Errors.
     "ServerError": "errors",
     "StartError": "errors",

@@ -17,7 +17,7 @@ from typing import Final
 from gearman_server.compiled.choosing import FOLDER, GROUP, MANIFEST, PACKAGE, SUFFIX, client_package, digest
 
 #: What each job passes through, and what that calls most. The others would take longer to compile, and nobody would
-#: notice. `jobs.timing` can't be: it has a dataclass with a type that is imported only for the type checker.
+#: notice. `options.timing` can't be: it has a dataclass with a type that is imported only for the type checker.
 MODULES: Final = (
     "gearman_client.packet",
     "gearman_server.broker",

@@ -10,7 +10,7 @@ from gearman_server.jobs.job import NORMAL
 
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
-    from gearman_server.jobs.timing import Timing
+    from gearman_server.options.timing import Timing
 
 #: Marks that are this far in the future come from a clock that was wrong.
 ABSURD_S: Final = 86_400.0

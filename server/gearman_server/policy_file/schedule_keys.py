@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from gearman_process.values.quoting import shown
 from gearman_server.jobs.job import NORMAL, PRIORITY_NAMES
 from gearman_server.jobs.schedule_rules import Missed, ScheduleRule
-from gearman_server.jobs.timing import DEFAULT_ZONE, SHORTEST_INTERVAL_S, Every, parse_cron, parse_zone
+from gearman_server.options.timing import DEFAULT_ZONE, SHORTEST_INTERVAL_S, Every, parse_cron, parse_zone
 from gearman_server.policy_file import values as v
 from gearman_server.requests.submissions import MAX_UNIQUE_BYTES
 

@@ -10,7 +10,7 @@ import pytest
 from gearman_server.errors import PolicyFileError
 from gearman_server.jobs.job import HIGH, NORMAL
 from gearman_server.jobs.schedule_rules import Missed, ScheduleRule
-from gearman_server.jobs.timing import Every, parse_cron
+from gearman_server.options.timing import Every, parse_cron
 from gearman_server.policy_file.file import read_policies
 
 

@@ -14,7 +14,7 @@ from gearman_server.jobs.job import HIGH
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.schedule_rules import Missed, ScheduleMark, ScheduleRule
 from gearman_server.jobs.store import InsertsFailed
-from gearman_server.jobs.timing import Every
+from gearman_server.options.timing import Every
 
 from ..broker_harness import BatchStore, BrokerHarness, Peer
 

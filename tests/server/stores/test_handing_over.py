@@ -12,7 +12,7 @@ import pytest
 
 from gearman_client.packet import PacketType
 from gearman_server.jobs.schedule_rules import ScheduleRule
-from gearman_server.jobs.timing import Every
+from gearman_server.options.timing import Every
 from gearman_server.stores import noted_changes, sql_store
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.settings import StoreSettings

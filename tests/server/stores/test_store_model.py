@@ -21,7 +21,7 @@ from gearman_server.jobs.job import WRITTEN, Job, JobState
 from gearman_server.jobs.job_table import JobTable
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.schedule_rules import ScheduleRule
-from gearman_server.jobs.timing import Every
+from gearman_server.options.timing import Every
 from gearman_server.stores import database as database_module
 from gearman_server.stores import sql_store
 from gearman_server.stores.letters_table import read_letters

@@ -11,7 +11,7 @@ from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gearman_server.jobs.timing import Every, parse_cron
+from gearman_server.options.timing import Every, parse_cron
 
 
 def due_times(expression: str, zone: str, since: str, until: str) -> list[str]:
