@@ -18,6 +18,7 @@ from typing import Final, Protocol
 import gevent
 import gevent.event
 import gevent.lock
+import gevent.queue
 import gevent.socket
 
 from gearman_manager.errors import StartError
@@ -79,6 +80,8 @@ class ZygoteProcess:
             raise StartError(f"a zygote can't be started: {error.strerror}") from error
         self._watcher = gevent.get_hub().loop.io(self._child.pidfd, 1)
         self._watcher.start(self._ended)
+        self._heard: gevent.queue.SimpleQueue[list[channel.Message] | None] = gevent.queue.SimpleQueue()
+        self._reader = gevent.spawn(self._read)
         self._receiver = gevent.spawn(self._receive)
         self.is_alive = True
 
@@ -165,20 +168,33 @@ class ZygoteProcess:
         except OSError as error:
             _log.warning("can't talk to the zygote: %s", error, extra={"pid": self.pid})
 
-    def _receive(self) -> None:
+    def _read(self) -> None:
+        """Read on, whatever becomes of the messages. What one of them leads to may wait until the zygote reads, and a
+        zygote that waits until we read would never do so."""
         reader = channel.FrameReader()
         try:
             while (messages := channel.receive(self._sock, reader)) is not None:
-                for message in messages:
-                    self._dispatch(message)
+                self._heard.put(messages)
         except OSError:
             return  # it died: its pidfd reports the end
         except Exception:  # noqa: BLE001 (the loop's boundary: a zygote that sends nonsense is replaced)
-            if self.is_alive:
-                _log.exception("what the zygote says can't be understood: it is replaced", extra={"pid": self.pid})
-                self.kill()
+            self._replace()
         finally:
             reader.close()
+            self._heard.put(None)
+
+    def _receive(self) -> None:
+        try:
+            while (messages := self._heard.get()) is not None:
+                for message in messages:
+                    self._dispatch(message)
+        except Exception:  # noqa: BLE001 (the loop's boundary: as above)
+            self._replace()
+
+    def _replace(self) -> None:
+        if self.is_alive:
+            _log.exception("what the zygote says can't be understood: it is replaced", extra={"pid": self.pid})
+            self.kill()
 
     def _dispatch(self, message: channel.Message) -> None:
         kind = message["type"]

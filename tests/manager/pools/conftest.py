@@ -83,6 +83,7 @@ class Staff:
         #: Unique, since the search for leftovers by this name may come after the end of the test.
         self.manager = f"manager-{next(_numbers)}"
         self.start = SleepingStart(self.manager, self.links, self.zygotes)
+        self.file = "workers/mail.py"
         self.woken = gevent.event.Event()
         self.exits = Exits(OomKills(Cgroup(()), Path("/nowhere")))
         self.workforce = Workforce(self.start, self.zygotes, self.exits, self.woken.set)
@@ -98,11 +99,11 @@ class Staff:
     def arrange(self, target: int, version: int = 1, **keys: Any) -> None:
         """Arrange a pool `mail` with this target."""
         config = Config.model_validate({"server": {}, "pools": {"mail": keys}})
-        found = [] if "command" in keys else [FoundFunction("mail", "workers/mail.py", 1, {})]
+        found = [] if "command" in keys else [FoundFunction("mail", self.file, 1, {})]
         layout = lay_out(config, found, cores=1)
         assert not layout.problems
         around = Surroundings([config.job_servers[0].reached_by], ["workers"], "INFO")
-        code = CodeFiles({"workers/mail.py": str(version)}, {"workers/mail.py": ["workers/mail.py"]})
+        code = CodeFiles({self.file: str(version)}, {self.file: [self.file]})
         orders = {name: pool_order(pool, layout, around, code) for name, pool in layout.pools.items()}
         self.workforce.arrange(orders, 1_000_000)
         self.pool.target = target
