@@ -66,6 +66,14 @@ class Layout:
         """False if a problem concerns the configuration as a whole; the manager then exits with code 78."""
         return not any(problem.is_fatal for problem in self.problems)
 
+    @property
+    def by_pool(self) -> dict[str, list[str]]:
+        """The functions of each pool that has some."""
+        found: dict[str, list[str]] = {}
+        for name, function in self.functions.items():
+            found.setdefault(function.pool, []).append(name)
+        return found
+
 
 def lay_out(config: Config, found: Sequence[FoundFunction], cores: int, unloaded: Sequence[str] = ()) -> Layout:
     """Decides what runs on a machine with `cores` cores.

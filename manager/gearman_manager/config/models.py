@@ -156,6 +156,27 @@ class Drain(Section):
     )
 
 
+class History(Section):
+    """What is kept of pools and functions for the charts, over restarts, in a file of the run folder."""
+
+    minutes: v.PositiveDuration = Field(
+        default=25 * 3600.0,
+        description="Keep the figures of each minute for this long.",
+        json_schema_extra=shown_default("`25h`"),
+    )
+    hours: v.PositiveDuration = Field(
+        default=8 * 86400.0,
+        description="Keep the figures of each hour, and marks, for this long.",
+        json_schema_extra=shown_default("`8d`"),
+    )
+    functions: v.Flag | None = Field(
+        default=None,
+        description="Whether our job servers count how the jobs of functions fare; it costs them "
+        "[some time for each job](job-server.md#metrics).",
+        json_schema_extra=shown_default("with `control.listen`: true"),
+    )
+
+
 class TrustedProxy(Section):
     """A proxy before the control API's TCP address, whose word counts."""
 
@@ -282,6 +303,9 @@ class Config(Section):
     control: Annotated[Control, v.is_mapping] = Field(
         default=Control(), description="The control API on a TCP address, beside its socket."
     )
+    history: Annotated[History, v.is_mapping] = Field(
+        default=History(), description="The figures of pools and functions that charts are made of."
+    )
     alerts: Annotated[Alerts, v.is_mapping] = Field(
         default=Alerts(), description="Messages about troubles, by mail, to a web address, or by a program."
     )
@@ -303,6 +327,11 @@ class Config(Section):
         written = self._places.written.items()
         named = (variables_in(text) for key, text in written if key.partition("[")[0] in SECRET_KEYS)
         return STORE_VARIABLES.union(*named) - ORDINARY_VARIABLES
+
+    @property
+    def records_functions(self) -> bool:
+        """Whether job servers are asked what they have counted of functions."""
+        return self.control.listen is not None if self.history.functions is None else self.history.functions
 
     @property
     def job_servers(self) -> tuple[JobServer, ...]:

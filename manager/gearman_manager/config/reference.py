@@ -36,6 +36,7 @@ SECTIONS: Final = (
     "Schedule",
     "Log",
     "Drain",
+    "History",
     "Control",
     "TrustedProxy",
     "Alerts",

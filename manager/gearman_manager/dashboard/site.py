@@ -32,6 +32,7 @@ from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.recording import say_outcome
 from gearman_manager.logs.recent_log import RecentLog
 from gearman_manager.pools.workforce import Workforce
+from gearman_manager.series.reports import Reports
 
 #: The pages in the navigation: where they are, and what they are called.
 PAGES: Final = (
@@ -72,6 +73,7 @@ class Sources:
     actions: ActionLog
     generations: Generations
     workforce: Workforce
+    reports: Reports
 
 
 def dashboard_routes(sources: Sources) -> Blueprint:

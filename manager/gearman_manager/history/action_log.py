@@ -74,6 +74,18 @@ class ActionLog:
         rows = self._file.run(lambda connection: connection.execute(query, values).fetchall())
         return [dict(zip(("id", *_COLUMNS), row, strict=True)) for row in rows]
 
+    def between(self, begin: float, end: float, limit: int) -> list[dict[str, Any]]:
+        """The actions of a time that were done, the newest first: at most `limit`. Moments are seconds since 1970.
+
+        Raises:
+            HistoryError: they can't be read.
+        """
+        self._is_written.wait(1.0)
+        where = "at >= ? AND at < ? AND status < 400"
+        query = f"SELECT {', '.join(_COLUMNS)} FROM actions WHERE {where} ORDER BY id DESC LIMIT ?"
+        rows = self._file.run(lambda connection: connection.execute(query, (begin, end, limit)).fetchall())
+        return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+
     def close(self) -> None:
         """Write what is still to be written: the manager ends."""
         self._is_written.wait(2.0)

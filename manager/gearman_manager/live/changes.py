@@ -12,7 +12,7 @@ Report = Mapping[str, Any]
 Event = tuple[str, dict[str, Any]]
 #: Of a pool, what comes with its decision; and its workers, which are told one by one.
 _DECISION: Final = ("why", "limit", "wanted", "target")
-_FIGURES: Final = ("done", "failed", "memory_bytes")
+_FIGURES: Final = ("done", "failed", "done_per_minute", "failed_per_minute", "memory_bytes")
 _APART: Final = frozenset({"workers", "why", "decided", *_FIGURES})
 #: Of a worker.
 _VOLATILE: Final = frozenset({"memory_bytes", "cpu_s", "done", "failed"})

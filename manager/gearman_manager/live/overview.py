@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,8 @@ class Sources:
     autoscaler: Autoscaler
     sizes: PoolSizes
     queues: Queues
+    #: Of a pool, jobs done and failed per minute; None: that is not known yet.
+    rates: Callable[[str], tuple[float, float] | None] = lambda _pool: None
 
 
 class Overview:
@@ -83,13 +85,9 @@ class Overview:
         keys = ("queued", "running", "waiting", "wanted", "target", "ready")
         return {"pool": name, "value": pool["queued"] + pool["running"], **{key: pool[key] for key in keys}}
 
-    def _functions(self) -> dict[str, list[str]]:
-        """The functions of each pool."""
+    def _functions(self) -> Mapping[str, list[str]]:
         current = self._sources.generations.current
-        found: dict[str, list[str]] = {}
-        for name, function in (current.layout.functions if current is not None else {}).items():
-            found.setdefault(function.pool, []).append(name)
-        return found
+        return current.layout.by_pool if current is not None else {}
 
     def _pool(self, pool: Pool, functions: Sequence[str], turns: Turns) -> Report:
         sources = self._sources
@@ -98,6 +96,7 @@ class Overview:
         minimum, maximum = self._bounds(pool.name, decision)
         workers = self._tiles(pool, turns)
         states = [worker["state"] for worker in workers]
+        rates = sources.rates(pool.name)
         return {
             "name": pool.name,
             "state": pool.state.value,
@@ -115,6 +114,8 @@ class Overview:
             "last_error": pool.last_error,
             "done": pool.counts.done + sum(worker["done"] or 0 for worker in workers),
             "failed": pool.counts.failed + sum(worker["failed"] or 0 for worker in workers),
+            "done_per_minute": rates[0] if rates else None,
+            "failed_per_minute": rates[1] if rates else None,
             "memory_bytes": sum(worker["memory_bytes"] or 0 for worker in workers),
             "why": decision.sentence(time_of_day) if decision else "",
             "limit": decision.binding.limit.name if decision and decision.binding else None,

@@ -53,6 +53,7 @@ from gearman_manager.supervisor.config_watches import ConfigWatches
 from gearman_manager.supervisor.doorbell import Doorbell
 from gearman_manager.supervisor.limit_enforcer import LimitEnforcer
 from gearman_manager.supervisor.orphan_reaper import OrphanReaper
+from gearman_manager.supervisor.recording import make_recorder, make_reports
 from gearman_manager.supervisor.reload import ConfigReader, Reloads, ReloadWishes
 from gearman_manager.supervisor.routes import serve_routes
 from gearman_manager.supervisor.run_folder import RunFolder
@@ -72,7 +73,12 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     # The job servers, and their queues.
     policy_gaps = PolicyGapCheck()
     job_news = RunningJobs()
-    queues = Queues(f"gm:{name}", awake.set, policy_gaps.ask_now, job_news, lambda: arrangement.note_servers())
+
+    def server_answers() -> None:
+        policy_gaps.ask_now()
+        recorder.ask_soon()
+
+    queues = Queues(f"gm:{name}", awake.set, server_answers, job_news, lambda: arrangement.note_servers())
     job_servers = JobServers(config, run_folder.path, queues.ask_now, oom_kills.describe)
 
     # The workers, and their number.
@@ -97,8 +103,11 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     # The operator's requests.
     app = make_app()
     guard(app)
-    actions = ActionLog(HistoryFile(run_folder.history_file))
+    history = HistoryFile(run_folder.history_file)
+    actions = ActionLog(history)
     record_actions(app, actions)
+    recorder = make_recorder(history, arrangement, generations, queues, job_servers, (workforce, autoscaler))
+    reports = make_reports(recorder, history, actions, generations, workforce)
     sessions = Sessions(SessionFile(run_folder.session_file))
     control = ControlServer(run_folder.socket, app, Gate(sessions))
     reader = ConfigReader(load, recent_log, control)
@@ -152,6 +161,8 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         drain_report=drain_report,
         server_restarts=server_restarts,
         actions=actions,
+        recorder=recorder,
+        reports=reports,
         alerts=alerts,
     )
     supervisor = Supervisor(run_folder, announcer, parts)

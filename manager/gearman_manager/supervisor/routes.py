@@ -18,6 +18,7 @@ from gearman_manager.api.live_routes import live_routes, scale_routes
 from gearman_manager.api.manager_routes import manager_routes
 from gearman_manager.api.pool_routes import pool_routes
 from gearman_manager.api.probe_routes import probe_routes
+from gearman_manager.api.series_routes import series_routes
 from gearman_manager.api.server_restart_routes import server_restart_routes
 from gearman_manager.control.explanations import Explanations
 from gearman_manager.control.operator_changes import OperatorChanges
@@ -43,7 +44,7 @@ def serve_routes(
 ) -> None:
     """Give the application its routes, and the parts that only these need."""
     workforce, queues, actions = parts.workforce, parts.queues, parts.actions
-    sources = LiveSources(parts.generations, workforce, parts.autoscaler, parts.sizes, queues)
+    sources = LiveSources(parts.generations, workforce, parts.autoscaler, parts.sizes, queues, parts.reports.rates)
     overview = Overview(parts.name, sources, supervisor.health)
     events = EventStream(overview.report)
     actions.listener = lambda action: events.tell("action", action)
@@ -53,6 +54,7 @@ def serve_routes(
         app,
         caller_routes(lambda: parts.control.url),
         action_routes(actions),
+        series_routes(parts.reports),
         live_routes(overview, events),
         manager_routes(supervisor, parts.status, parts.recent_log),
         drain_routes(supervisor, parts.drain_report),
@@ -80,6 +82,7 @@ def serve_routes(
         actions=actions,
         generations=parts.generations,
         workforce=workforce,
+        reports=parts.reports,
     )
     app.register_blueprint(dashboard_routes(pages))
     scraped = Sources(parts.generations, workforce, parts.autoscaler, parts.sizes, queues, parts.job_servers)

@@ -40,6 +40,8 @@ from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.pool_sizes import PoolSizes
 from gearman_manager.scaling.queues import Queues
+from gearman_manager.series.recorder import Recorder
+from gearman_manager.series.reports import Reports
 from gearman_manager.supervisor import manager_state
 from gearman_manager.supervisor.announcer import Announcer
 from gearman_manager.supervisor.arrangement import Arrangement
@@ -91,6 +93,8 @@ class Parts:
     drain_report: DrainReport
     server_restarts: ServerRestarts
     actions: ActionLog
+    recorder: Recorder
+    reports: Reports
     alerts: AlertWatch
 
 
@@ -202,6 +206,7 @@ class Supervisor:
         _log.info("%s runs, pid %d, control socket %s", parts.name, os.getpid(), self._run_folder.socket)
         parts.config_watches.follow(parts.arrangement.config)
         parts.alerts.start()
+        parts.recorder.start()
         self._happen(ManagerEvent.STARTED)
 
     # --- running
@@ -318,7 +323,7 @@ class Supervisor:
         """
         parts = self._parts
         watching = (parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans)
-        closing = (parts.alerts, parts.drain, parts.server_restarts, *watching, parts.actions)
+        closing = (parts.alerts, parts.drain, parts.server_restarts, *watching, parts.recorder, parts.actions)
         ends = (parts.workforce.kill_all, parts.generations.end, parts.job_servers.stop, process.kill_descendants)
         for step in (*(part.close for part in closing), *ends, self._run_folder.release):
             try:

@@ -99,6 +99,7 @@ user: gearman
 group: 1000
 exit_when_failing: yes
 drain: {within: 100s, on_sigpwr: yes}
+history: {minutes: 2d, hours: 30d, functions: false}
 control:
   listen: 127.0.0.1:4800
   token: 0123456789abcdef

@@ -30,6 +30,8 @@ POOL = {
     "queued": 0,
     "done": 3,
     "failed": 0,
+    "done_per_minute": 6.0,
+    "failed_per_minute": 0.0,
     "memory_bytes": 5,
     "workers": [WORKER],
 }
@@ -47,10 +49,11 @@ def events(now: Any) -> list[tuple[str, dict[str, Any]]]:
 
 def test_nothing_has_changed(now: Any) -> None:
     now["text"] = "fine, too"
-    now["pools"][0] |= {"decided": 6.0, "why": "1 wanted still", "memory_bytes": 6, "done": 4}
+    now["pools"][0] |= {"decided": 6.0, "why": "1 wanted still", "memory_bytes": 6, "done": 4, "done_per_minute": 7.0}
     now["pools"][0]["workers"][0] |= {"memory_bytes": 6, "cpu_s": 2.0, "done": 4}
     assert events(now) == []
-    assert figures(now) == {"pools": {"mail": {"done": 4, "failed": 0, "memory_bytes": 6}}}
+    told = {"done": 4, "failed": 0, "done_per_minute": 7.0, "failed_per_minute": 0.0, "memory_bytes": 6}
+    assert figures(now) == {"pools": {"mail": told}}
 
 
 def test_a_worker_that_has_another_state_is_told_with_its_figures(now: Any) -> None:
