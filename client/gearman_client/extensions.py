@@ -136,6 +136,20 @@ END_BATCH: Final = 1020
 #: Answers these four: id, pairs with what is known of the batch.
 BATCH: Final = 1021
 
+#: OPTION_REQ name: a client wants to submit many background jobs in one packet.
+SUBMIT_MANY_OPTION: Final = b"submit-many"
+
+#: Submits background jobs that differ only in their workloads: function, priority (0 to 9), number of jobs (decimal
+#: text), workloads (`packet.encode_workloads`).
+SUBMIT_JOBS: Final = 1035
+SUBMIT_JOBS_ARGUMENTS: Final = 4
+#: The most jobs in one of them.
+MAX_JOBS_SUBMITTED: Final = 200
+
+#: Answers SUBMIT_JOBS: the handles of all its jobs, in their order. Or each of them is answered by a packet of its own,
+#: JOB_CREATED or ERROR.
+JOBS_CREATED: Final = 1036
+
 #: The code of the ERROR that answers a submission with an option that is unknown, wrong or not allowed.
 INVALID_OPTION: Final = b"INVALID_OPTION"
 

@@ -8,6 +8,8 @@ gearmand.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from enum import IntEnum
 from struct import Struct
 from typing import Final
@@ -160,6 +162,50 @@ def split_arguments(packet_type: int, body: bytes) -> list[bytes]:
         name = PacketType(packet_type).name
         raise ProtocolError(f"{name} takes {count} arguments, its body holds {len(arguments)}")
     return arguments
+
+
+#: Lists of workloads, which may hold any bytes: first their lengths, so many bytes each, then all workloads.
+_LENGTH_BYTES: Final = 4
+_MAX_COUNT_DIGITS: Final = 9
+
+
+def count_of(digits: bytes, most: int) -> int:
+    """The number of jobs in such a packet.
+
+    Raises:
+        ValueError: it is no number from 1 to `most`.
+    """
+    count = int(digits) if digits.isdigit() and len(digits) <= _MAX_COUNT_DIGITS else 0
+    if not 1 <= count <= most:
+        raise ValueError(f"{digits[:20]!r} is no number of jobs from 1 to {most}")
+    return count
+
+
+def encode_workloads(workloads: Sequence[bytes]) -> bytes:
+    """The lengths of these workloads, and the workloads."""
+    lengths = struct.pack(f">{len(workloads)}I", *map(len, workloads))
+    return b"".join((lengths, *workloads))
+
+
+def split_workloads(data: bytes, count: int) -> list[bytes]:
+    """So many workloads, which are all that these bytes hold.
+
+    Raises:
+        ValueError: they hold something else.
+    """
+    at = count * _LENGTH_BYTES
+    if len(data) < at:
+        raise ValueError(f"{len(data)} bytes hold no {count} lengths")
+    if len(data) == at and not any(data):
+        return [b""] * count  # as in many of the shortest jobs
+    lengths: tuple[int, ...] = struct.unpack_from(f">{count}I", data)
+    if at + sum(lengths) != len(data):
+        raise ValueError(f"{count} workloads of {sum(lengths)} bytes together, but there are {len(data) - at}")
+    workloads = []
+    for length in lengths:
+        workloads.append(data[at : at + length])
+        at += length
+    return workloads
 
 
 #: Packets with equal headers are taken together if there may be at least so many, and no more than so many at once.

@@ -50,7 +50,7 @@ from gearman_server.requests.named_jobs import NamedJobs
 from gearman_server.requests.pauses import Pauses
 from gearman_server.requests.queries import Queries
 from gearman_server.requests.queue_events import QueueEvents
-from gearman_server.requests.refusals import UNREADABLE, answer_unreadable, refuse_submission, refuse_type
+from gearman_server.requests.refusals import UNREADABLE, answer_unreadable, refusals, refuse_type
 from gearman_server.requests.replay import Comebacks, Release, Replay
 from gearman_server.requests.restoring import Restoring, Revival
 from gearman_server.requests.scheduled_jobs import ScheduledJobs
@@ -397,4 +397,4 @@ class Broker:
         """The server is ending: running jobs finish, no other is started, and submissions are refused."""
         self._assignments.stop()
         self.scheduler.stop()
-        self._handlers.update(dict.fromkeys(self._submissions, refuse_submission))
+        self._handlers.update(refusals(self._submissions))

@@ -197,9 +197,9 @@ class Client(ManyJobs[WorkloadT, ResultT]):
         """
         check_workloads(workloads)
         check_options("submit_background_many", options, ManyOptions.__annotations__, ("function", "workloads"))
-        forms = self._submissions.encoder(function, options, when(options, time()), background=True)
+        jobs = self._submissions.many(function, options, when(options, time()))
         with self._pools.lend() as pool:
-            return submit_all(pool, forms, workloads, self._limits(options.get("timeout_s")))
+            return submit_all(pool, jobs, workloads, self._limits(options.get("timeout_s")))
 
     def batch(
         self,
@@ -254,9 +254,9 @@ class Client(ManyJobs[WorkloadT, ResultT]):
         def submit_many(function: str, workloads: Iterable[Any], options: ManyOptions) -> list[JobHandle]:
             check_workloads(workloads)
             check_options("background_many", options, ManyOptions.__annotations__, ("function", "workloads"))
-            forms = self._submissions.encoder(function, options, when(options, time()), background=True)
+            jobs = self._submissions.many(function, options, when(options, time()))
             with self._pools.lend() as pool:
-                return submit_all(pool, forms, workloads, self._limits(options.get("timeout_s")), pool.at(server))
+                return submit_all(pool, jobs, workloads, self._limits(options.get("timeout_s")), pool.at(server))
 
         return JobBatch(
             name, server, submit, submit_many, lambda packet: self._ask_about_batch(server, packet, None)[1]

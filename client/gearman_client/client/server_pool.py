@@ -36,7 +36,16 @@ ALIVE_S: Final = 1.0
 class PooledServer:
     """One job server, and the connection to it if there is one."""
 
-    __slots__ = ("address", "alive_at", "answers", "connection", "exchange", "takes_options", "tells_results")
+    __slots__ = (
+        "address",
+        "alive_at",
+        "answers",
+        "connection",
+        "exchange",
+        "takes_lists",
+        "takes_options",
+        "tells_results",
+    )
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -45,6 +54,8 @@ class PooledServer:
         self.tells_results = False
         #: Whether it takes options of jobs, on this connection; None: it was not asked.
         self.takes_options: bool | None = None
+        #: The same, for many jobs in one packet.
+        self.takes_lists: bool | None = None
         #: When the connection was last known to be alive (monotonic seconds), and the requests answered over it.
         self.alive_at = 0.0
         self.answers = 0
@@ -59,7 +70,7 @@ class PooledServer:
     def drop(self) -> None:
         """Close the connection, so that the rest of an unfinished request can't meet the next one."""
         connection, self.connection = self.connection, None
-        self.tells_results, self.takes_options = False, None
+        self.tells_results, self.takes_options, self.takes_lists = False, None, None
         if connection is not None:
             connection.close()
             self.exchange.lose()

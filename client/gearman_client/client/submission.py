@@ -17,9 +17,16 @@ from gearman_client.client.codec import BYTES, JSON, Codec
 from gearman_client.client.job_options import PAIRED, PRIORITIES, JobOptions, to_pairs, to_priority
 from gearman_client.client.run_time import run_time
 from gearman_client.errors import ArgumentError, NotSupported
-from gearman_client.extensions import JOB_OPTIONS_OPTION, SUBMIT_JOB_WITH
+from gearman_client.extensions import JOB_OPTIONS_OPTION, SUBMIT_JOB_WITH, SUBMIT_JOBS, SUBMIT_MANY_OPTION
 from gearman_client.job_pairs import MAX_PRIORITY, priority_queue
-from gearman_client.packet import DEFAULT_MAX_BODY_BYTES, HEADER, REQUEST_MAGIC, PacketType, encode_request
+from gearman_client.packet import (
+    DEFAULT_MAX_BODY_BYTES,
+    HEADER,
+    REQUEST_MAGIC,
+    PacketType,
+    encode_request,
+    encode_workloads,
+)
 from gearman_client.text import to_argument, to_function
 
 Priority = Literal["high", "normal", "low"]
@@ -27,8 +34,13 @@ Priority = Literal["high", "normal", "low"]
 #: The unique id that makes the workload the key: the server holds equal workloads of a function for one job.
 WORKLOAD_IS_KEY: Final = "-"
 
+#: The bytes of workloads up to which their number is not checked one by one, if a client allows so many for one.
+UNCHECKED_BYTES: Final = 256 * 1024
+
 #: Asks whether a server takes options of jobs on this connection.
 OPTIONS_REQUEST: Final = encode_request(PacketType.OPTION_REQ, JOB_OPTIONS_OPTION)
+#: Asks whether it takes many jobs in one packet.
+LISTS_REQUEST: Final = encode_request(PacketType.OPTION_REQ, SUBMIT_MANY_OPTION)
 
 FormT = TypeVar("FormT")
 
@@ -147,6 +159,34 @@ class Submission(NamedTuple):
     is_repeatable: bool = False
 
 
+class Listing(NamedTuple):
+    """How many background jobs are sent that differ only in their workloads, to a server that takes them in one packet.
+
+    start: function and priority.
+    body: makes the bytes of a workload.
+    own_type: the type of those that are these bytes themselves, up to UNCHECKED_BYTES; None: there is none.
+    """
+
+    start: bytes
+    body: Callable[[Any], bytes]
+    own_type: type[bytes] | None
+
+    def packet(self, bodies: Sequence[bytes]) -> bytes:
+        """The packet of these workloads, which are no more than MAX_JOBS_SUBMITTED."""
+        return encode_request(SUBMIT_JOBS, self.start, b"%d" % len(bodies), encode_workloads(bodies))
+
+
+class ManyJobsForms(NamedTuple):
+    """The forms of background jobs that differ only in their workloads.
+
+    forms: functions that make the packet of each.
+    listing: for all in one packet; None: with their options there is none.
+    """
+
+    forms: Forms[Callable[[Any], bytes]]
+    listing: Listing | None
+
+
 class Encoded(NamedTuple):
     """A workload in its final form, and the codec of its result, which stand instead of the client's own codec."""
 
@@ -208,6 +248,30 @@ class SubmissionSettings:
         return self._forms(
             types, function, b"", options, run_at, lambda kind, start: self._encoder(function, kind, start)
         )
+
+    def many(self, function: str, options: CommonOptions, run_at: int | None = None) -> ManyJobsForms:
+        """The forms of many background jobs.
+
+        Raises:
+            ArgumentError: as `encoder`.
+        """
+        forms = self.encoder(function, options, run_at, background=True)
+        priority = options.get("priority", "normal")
+        if run_at is not None or not isinstance(priority, str) or not PAIRED.isdisjoint(options):
+            return ManyJobsForms(forms, None)
+        return ManyJobsForms(forms, self._listing(function, to_priority(priority)))
+
+    def _listing(self, function: str, priority: int) -> Listing:
+        encode, most = self.codec.encode, self.max_workload_bytes
+
+        def body(workload: Any) -> bytes:
+            data: bytes = workload.body if type(workload) is Encoded else encode(workload)
+            if len(data) > most:
+                raise self._too_large(function, data)
+            return data
+
+        start = b"%b\0%d" % (self.function_name(function), priority)
+        return Listing(start, body, bytes if self.codec is BYTES and most >= UNCHECKED_BYTES else None)
 
     def _encoder(self, function: str, packet_type: int, start: bytes) -> Callable[[Any], bytes]:
         encode, most = self.codec.encode, self.max_workload_bytes

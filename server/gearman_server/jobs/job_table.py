@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import chain, repeat, starmap
+from itertools import chain, islice, repeat, starmap
 from sys import getsizeof
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -88,6 +88,18 @@ class Handles:
             handle = next(self._ready)
         return handle
 
+    def several(self, count: int) -> list[bytes]:
+        """The next handles.
+
+        Raises:
+            RefusedError: the store gives no numbers.
+        """
+        handles = list(islice(self._ready, count))
+        while len(handles) < count:
+            self._ready = self._handles_of(self._take_numbers(THOUSAND))
+            handles += islice(self._ready, count - len(handles))
+        return handles
+
     def _handles_of(self, numbers: range) -> Iterator[bytes]:
         """Lazily, so that the first of a thousand does not pay for all."""
         next_thousand = (numbers.start // THOUSAND + 1) * THOUSAND
@@ -118,6 +130,8 @@ class JobTable:
         self.note_freed: Callable[[Job], None] = _nothing
         #: A handle that no job has; RefusedError if the store gives no numbers.
         self.new_handle: Callable[[], bytes] = handles.new
+        #: So many of them.
+        self.new_handles: Callable[[int], list[bytes]] = handles.several
         self.touched = touched
 
     def create(

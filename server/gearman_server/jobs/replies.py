@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from gearman_client.extensions import JOB_ASSIGN_ATTEMPT, JOB_ASSIGN_WITH, JOBS_ASSIGNED
+from gearman_client.extensions import JOB_ASSIGN_ATTEMPT, JOB_ASSIGN_WITH, JOBS_ASSIGNED, JOBS_CREATED
 from gearman_client.packet import HEADER, RESPONSE_MAGIC, PacketType, encode_response
 from gearman_server.options.job_options import with_cursor
 
@@ -40,6 +40,11 @@ _ATTEMPT_HEADERS: Final = tuple(map(_attempt_header, range(_SHORT_BYTES)))
 def job_created(handle: bytes) -> bytes:
     """JOB_CREATED for a handle of this server, which is always shorter than MAX_HANDLE_BYTES."""
     return JOB_CREATED_HEADERS[len(handle)] + handle
+
+
+def jobs_created(handles: Sequence[bytes]) -> bytes:
+    """The answer to SUBMIT_JOBS: the handles of its jobs."""
+    return encode_response(JOBS_CREATED, *handles)
 
 
 def job_assign(job: Job) -> bytes:

@@ -1,7 +1,7 @@
 """The shortest ways in the life of plain jobs, which most are: what `JobLife` does with one call for each step. Pure.
 
-Of functions without limits on starts (`Throttle`) many jobs are given to a worker in one loop, and a job without extras
-is ended in one call.
+Many jobs of a packet are made in one loop, many jobs of a function without limits on starts (`Throttle`) are given to a
+worker in one, and a job without extras is ended in one call.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gearman_server.jobs.events import JobAssigned
-from gearman_server.jobs.job import ASSIGN, END
+from gearman_server.jobs.function import JobQueue
+from gearman_server.jobs.job import ASSIGN, END, Job
 
 if TYPE_CHECKING:
     from gearman_server.jobs.function import Function
-    from gearman_server.jobs.job import Job
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.session import Session
 
 
 class PlainJobs:
-    """Gives plain jobs to workers, and ends them."""
+    """Makes plain jobs, gives them to workers, and ends them."""
 
     def __init__(self, life: JobLife) -> None:
         self._life = life
@@ -28,6 +28,29 @@ class PlainJobs:
         self._table = life.table
         self._jobs = life.jobs
         self._events = life.events
+
+    def make(self, function: Function, priority: int, workloads: Sequence[bytes], now: float) -> list[bytes]:
+        """Make background jobs that have no key, no limit and no place in a store, and queue them; nobody is woken for
+        them, and no event tells of them. Returns their handles.
+
+        Raises:
+            RefusedError: the store gives no numbers; no job was made.
+        """
+        handles = self._table.new_handles(len(workloads))
+        jobs = []
+        for handle, workload in zip(handles, workloads, strict=True):
+            job = self._jobs[handle] = Job(handle, function, b"", workload, priority, now)
+            job.is_background = True
+            jobs.append(job)
+        queue = function.queues[priority]
+        if type(queue) is JobQueue:
+            queue.extend(jobs)
+        else:  # it has an order of its own
+            for job in jobs:
+                queue.append(job)
+        if function.counts is not None:
+            function.counts[priority].submitted += len(jobs)
+        return handles
 
     def assign_unbegun(
         self, jobs: Sequence[Job], function: Function, worker: Session, since: dict[bytes, float], now: float

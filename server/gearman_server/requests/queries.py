@@ -14,6 +14,7 @@ from gearman_client.extensions import (
     JOB_FAILURE_OPTION,
     JOB_OPTIONS_OPTION,
     JOB_RESULT_OPTION,
+    SUBMIT_MANY_OPTION,
 )
 from gearman_client.packet import PacketType, encode_response
 from gearman_server.errors import RefusedError
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
 _LEADING_DIGITS: Final = re.compile(rb"\s*\+?(\d{1,20})")
 _MAX_PROGRESS: Final = 2**32 - 1
 #: Options that only ask whether the server knows their packets.
-_QUESTIONS: Final = (JOB_FAILURE_OPTION, JOB_RESULT_OPTION, JOB_BATCHES_OPTION, CHECKPOINTS_OPTION)
+_QUESTIONS: Final = (
+    JOB_FAILURE_OPTION,
+    JOB_RESULT_OPTION,
+    JOB_BATCHES_OPTION,
+    CHECKPOINTS_OPTION,
+    SUBMIT_MANY_OPTION,
+)
 #: Options that change how the connection's jobs are assigned; the later one includes the earlier.
 _ASSIGNMENTS: Final = {JOB_ATTEMPT_OPTION: job_assign_attempt, JOB_OPTIONS_OPTION: job_assign_with}
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gearman_client.extensions import DUPLICATE
-from gearman_client.packet import PacketType
+from gearman_client.extensions import DUPLICATE, MAX_JOBS_SUBMITTED, SUBMIT_JOBS, SUBMIT_JOBS_ARGUMENTS
+from gearman_client.job_pairs import MAX_PRIORITY, priority_queue
+from gearman_client.packet import PacketType, count_of, split_workloads
 from gearman_server.errors import MalformedPacketError, RefusedError
-from gearman_server.jobs.events import EventStream, JobCoalesced, JobQueued
+from gearman_server.jobs.events import EventStream, JobCoalesced, JobQueued, RequestRefused
 from gearman_server.jobs.job import (
     CANCELLED,
     HIGH,
@@ -22,8 +23,9 @@ from gearman_server.jobs.job import (
     JobExtras,
     coalescing_key,
 )
-from gearman_server.jobs.replies import JOB_CREATED_HEADERS, job_created
+from gearman_server.jobs.replies import JOB_CREATED_HEADERS, error, job_created, jobs_created
 from gearman_server.requests.allowance import Allowance
+from gearman_server.requests.plain_jobs import PlainJobs
 
 if TYPE_CHECKING:
     from gearman_server.jobs.durability import Durability
@@ -87,6 +89,7 @@ class Submissions:
         #: How jobs are submitted, by their queue.
         self.foreground = [self._submitter(priority, is_background=False) for priority in PRIORITIES]
         self.background = [self._submitter(priority, is_background=True) for priority in PRIORITIES]
+        self._plain = PlainJobs(life)
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
@@ -100,6 +103,7 @@ class Submissions:
             PacketType.SUBMIT_JOB_EPOCH: self._submit_epoch,
             PacketType.SUBMIT_REDUCE_JOB: self._submit_reduce,
             PacketType.SUBMIT_REDUCE_JOB_BACKGROUND: self._submit_reduce_background,
+            SUBMIT_JOBS: self._submit_many,
         }
 
     def _submit_epoch(self, session: Session, body: bytes, now: float) -> None:
@@ -118,6 +122,35 @@ class Submissions:
     def _submit_reduce_background(self, session: Session, body: bytes, now: float) -> None:
         plain, reducer = _split_reduce(body)
         self.background[NORMAL](session, plain, now, extras=_with_reducer(reducer))
+
+    def _submit_many(self, session: Session, body: bytes, now: float) -> None:
+        """Our extension `submit-many`: background jobs that differ only in their workloads.
+
+        Jobs of which nothing is special are made together. Others are submitted one after the other, as if each had
+        come in a packet of its own, and are answered so.
+        """
+        name, queue, workloads = take_many_apart(body)
+        session.yield_turn()  # it is the work of many packets
+        function = self.functions.by_name.get(name)
+        if function is None or function.limits is not None or self._is_durable or self._events.wants_jobs:
+            self._submit_each(session, name, queue, workloads, now)
+            return
+        try:
+            handles = self._plain.make(function, queue, workloads, now)
+        except RefusedError:
+            self._submit_each(session, name, queue, workloads, now)
+            return
+        session.reply(jobs_created(handles))
+        if function.sleepers or function.broad_workers:
+            self._wake(function, len(handles))
+
+    def _submit_each(self, session: Session, name: bytes, queue: int, workloads: list[bytes], now: float) -> None:
+        for workload in workloads:
+            try:
+                self.background[queue](session, b"", now, parts=(name, b"", workload))
+            except RefusedError as refusal:
+                session.reply(error(refusal.code, refusal.text))
+                self._events.emit(RequestRefused(session.identity, refusal.code, refusal.text))
 
     def _submitter(self, priority: int, *, is_background: bool) -> Submit:
         """Make the function that carries out one kind of submission, and returns the job, a new or an existing one.
@@ -238,6 +271,24 @@ class Submissions:
             function.counts[job.priority].submitted += 1
         if self._events.wants_jobs:
             self._events.emit(JobQueued(job.handle, function.name))
+
+
+def take_many_apart(body: bytes) -> tuple[bytes, int, list[bytes]]:
+    """The function, the queue and the workloads of a SUBMIT_JOBS.
+
+    Raises:
+        MalformedPacketError: it is none.
+    """
+    try:
+        name, digit, count, rest = body.split(b"\0", SUBMIT_JOBS_ARGUMENTS - 1)
+        priority = int(digit) if digit.isdigit() and len(digit) == 1 else -1
+        if not 0 <= priority <= MAX_PRIORITY:
+            raise ValueError(f"{digit[:20]!r} is no priority from 0 to {MAX_PRIORITY}")
+        return name, priority_queue(priority), split_workloads(rest, count_of(count, MAX_JOBS_SUBMITTED))
+    except ValueError as problem:
+        raise MalformedPacketError(
+            f"SUBMIT_JOBS takes function, priority, number of jobs, lengths and workloads: {problem}"
+        ) from None
 
 
 def _checked_key(unique: bytes, workload: bytes) -> CoalescingKey | None:

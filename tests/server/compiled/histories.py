@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from random import Random
 
 import gearman_server  # noqa: F401 - it chooses the core
-from gearman_client.extensions import CAN_DO_MANY, GET_RESULT, GRAB_JOBS, WORK_FAILURE
-from gearman_client.packet import REQUEST_MAGIC, PacketParser, PacketType, encode_request
+from gearman_client.extensions import CAN_DO_MANY, GET_RESULT, GRAB_JOBS, SUBMIT_JOBS, WORK_FAILURE
+from gearman_client.packet import REQUEST_MAGIC, PacketParser, PacketType, encode_request, encode_workloads
 from gearman_server.broker import Broker
 from gearman_server.broker_settings import BrokerSettings
 from gearman_server.compiled.choosing import CHOICE
@@ -160,6 +160,8 @@ class History:
             (GET_RESULT, handle, b"0"),
             (CAN_DO_MANY, name, b"3", b"5"),
             (GRAB_JOBS, b"3"),
+            *[(SUBMIT_JOBS, name, b"5", b"2", encode_workloads([workload, b""]))] * 2,
+            (SUBMIT_JOBS, name, b"9", b"3", encode_workloads([workload, b""])),
             (chance.randrange(0, 60), name),
         ]
         return chance.choice(choices)
