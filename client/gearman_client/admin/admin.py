@@ -43,7 +43,7 @@ RECEIVE_BYTES: Final = 64 * 1024
 _TABLES: Final = frozenset({"status", "prioritystatus", "workers", "show", "policies", "holds", "servers", "counts"})
 #: Commands of our own server that answer with a table if their second word is one of `_FAMILY_TABLES`.
 _TABLE_FAMILIES: Final = frozenset({"jobs", "dead", "schedules"})
-_FAMILY_TABLES: Final = frozenset({"list", "show", "keys", "batches", "finished"})
+_FAMILY_TABLES: Final = frozenset({"list", "show", "keys", "batches", "count", "finished"})
 #: What ends a word of a text command. A TAB does not: Perl's clients put one between a prefix and the function's name.
 _WORD_BREAKS: Final = frozenset(" \r\n\0")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.session import Session
 
 #: The names of all conditions; each command allows some of them.
-_ALL: Final = frozenset({b"function", b"tag", b"key", b"older", b"state", b"limit", b"after"})
+_ALL: Final = frozenset({b"function", b"tag", b"key", b"older", b"until", b"state", b"limit", b"after"})
 
 
 class CommandError(Exception):
@@ -62,6 +62,8 @@ class Arguments:
     state: bytes | None = None
     #: The least age of the jobs, in seconds.
     older_s: float = 0.0
+    #: The last moment at which they may have come, in Unix seconds of this server's clock.
+    until: float = math.inf
     limit: int = DEFAULT_LINES
     #: The cursor of a page.
     after: bytes | None = None
@@ -87,20 +89,22 @@ def parse_arguments(words: Iterable[bytes], allowed: Collection[bytes]) -> Argum
 
 def _set(arguments: Arguments, name: bytes, value: bytes) -> None:
     if name == b"older":
-        arguments.older_s = _seconds(value)
+        arguments.older_s = _seconds(name, value)
+    elif name == b"until":
+        arguments.until = _seconds(name, value)
     elif name == b"limit":
         arguments.limit = max(1, min(_whole(value), MAX_LINES))
     else:
         setattr(arguments, name.decode(), value)
 
 
-def _seconds(text: bytes) -> float:
+def _seconds(name: bytes, text: bytes) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise CommandError(b"INVALID_ARGUMENTS", b"older= takes a number of seconds")
+        raise CommandError(b"INVALID_ARGUMENTS", b"%s= takes a number of seconds" % name)
     return seconds
 
 

@@ -51,9 +51,15 @@ class LongChanges:
         is_late = not answers
         return answers[0] if answers else b""
 
-    def start_each(self, session: Session, handles: Sequence[bytes], change: Callable[[bytes], bool]) -> bytes:
+    def start_each(
+        self,
+        session: Session,
+        handles: Sequence[bytes],
+        change: Callable[[bytes], bool],
+        tell: Callable[[int], bytes] | None = None,
+    ) -> bytes:
         """Call `change` with each handle; it returns whether there was something to change. The answer is their number,
-        once the changes are written.
+        once the changes are written. With `tell`, which makes the answer of the number, nothing is changed.
 
         Returns the answer, empty if it follows later.
         """
@@ -67,6 +73,8 @@ class LongChanges:
                     yield
 
         def answer() -> bytes:
+            if tell is not None:
+                return tell(changed)
             number = b"OK %d\n" % changed
             return self.once_written(session, number) if changed else number
 

@@ -1,4 +1,4 @@
-"""The text commands `dead list|show|retry|drop`, about jobs that failed for good. Pure."""
+"""The text commands `dead list|show|count|retry|drop`, about jobs that failed for good. Pure."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from gearman_server.requests.restoring import Revival
     from gearman_server.text_commands.bulk_changes import LongChanges
 
+#: The refusal of any other word.
+EXPECTED: Final = b"dead list, dead show, dead count, dead retry or dead drop is expected"
 #: The part of an error that a list shows.
 ERROR_BYTES: Final = 200
-_SELECTION: Final = (b"function", b"tag", b"key", b"older")
+_SELECTION: Final = (b"function", b"tag", b"key", b"older", b"until")
 
 
 class DeadCommands:
@@ -56,10 +58,11 @@ class DeadCommands:
         self.durability = revival.durability
         self.revival = revival
         self._subcommands = Subcommands(
-            b"dead list, dead show, dead retry or dead drop is expected",
+            EXPECTED,
             {
                 b"list": self._list,
                 b"show": self._show,
+                b"count": self._count,
                 b"retry": self._retry,
                 b"drop": self._drop,
             },
@@ -68,7 +71,7 @@ class DeadCommands:
     def share(self, letters: LetterTable) -> None:
         """Other servers have the same letters."""
         self._letters.are_shared = True
-        self._subcommands = SharedDeadCommands(self, letters).execute
+        self._subcommands = SharedDeadCommands(self, letters, EXPECTED).execute
 
     def execute(self, session: Session, words: list[bytes]) -> bytes:
         """The answer to one line; empty if it follows later."""
@@ -109,10 +112,38 @@ class DeadCommands:
 
     def _change(self, session: Session, words: list[bytes], change: Callable[[bytes], bool]) -> bytes:
         handles, choice = self.selection(session, words)
-        if handles is None:
-            matches = _matcher(choice)
-            handles = [handle for handle, letter in self._letters.by_handle.items() if matches(letter)]
-        return self._long_changes.start_each(session, handles, change)
+        if handles is not None:
+            return self._long_changes.start_each(session, handles, change)
+        matches = self._finder(choice)
+        return self._long_changes.start_each(
+            session, list(self._letters.by_handle), lambda handle: matches(handle) and change(handle)
+        )
+
+    def _count(self, session: Session, words: list[bytes]) -> bytes:
+        matches = self._finder(self.conditions(words))
+        return self._long_changes.start_each(session, list(self._letters.by_handle), matches, self.counted)
+
+    def _finder(self, choice: LetterChoice) -> Callable[[bytes], bool]:
+        """Tells by its handle whether a letter is there and meets the conditions."""
+        matches, letters = _matcher(choice), self._letters.by_handle
+
+        def is_meant(handle: bytes) -> bool:
+            letter = letters.get(handle)
+            return letter is not None and matches(letter)
+
+        return is_meant
+
+    @staticmethod
+    def counted(number: int) -> bytes:
+        """The answer to `dead count`."""
+        return table({"dead": b"%d" % number})
+
+    def conditions(self, words: list[bytes]) -> LetterChoice:
+        """The conditions in a command that takes nothing else."""
+        choice, arguments = self.choice(words)
+        if arguments.names:
+            raise CommandError(b"INVALID_ARGUMENTS", b"conditions such as function=NAME are expected")
+        return choice
 
     def selection(self, session: Session, words: list[bytes]) -> tuple[Sequence[bytes] | None, LetterChoice]:
         """The letters to change: the given handles, or None for those that meet the conditions, or all with `all`. No
@@ -133,6 +164,7 @@ class DeadCommands:
         arguments = parse_arguments(words, (*_SELECTION, *further))
         # Without a condition the clock does not count: it may have been set back.
         died_before = self._agenda.unix_time() - arguments.older_s if arguments.older_s else math.inf
+        died_before = min(died_before, arguments.until)
         return LetterChoice(arguments.function, died_before, options_matcher(arguments)), arguments
 
     @staticmethod

@@ -1,11 +1,12 @@
-"""The text commands `jobs list|show|keys|finished|purge`, about waiting and running jobs. Pure."""
+"""The text commands `jobs list|show|keys|count|clock|finished|purge`, about waiting and running jobs. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.endings import PURGED
 from gearman_server.jobs.job import PRIORITY_NAMES, JobState
 from gearman_server.options.job_options import with_cursor
@@ -40,7 +41,9 @@ _STATE_NAMES: Final = {
     JobState.CANCELLED: b"cancelled",
     JobState.ENDED: b"ended",
 }
-_SELECTION: Final = (b"function", b"tag", b"key", b"older")
+_SELECTION: Final = (b"function", b"tag", b"key", b"older", b"until", b"state")
+#: The states of jobs that a purge concerns.
+_WAITING: Final = (None, b"waiting", b"delayed")
 
 
 class JobCommands:
@@ -63,20 +66,20 @@ class JobCommands:
         self._long_changes = long_changes
         #: Carries out one line of a session.
         self.execute = Subcommands(
-            b"jobs list, jobs show, jobs keys, jobs finished, jobs purge, jobs batches or jobs batch is expected",
+            b"jobs list, show, keys, count, clock, finished, purge, batches or batch is expected",
             {
                 **BatchCommands(batches, stops, life, long_changes).handlers(),
                 b"list": self._list,
                 b"show": self._show,
                 **others,
+                b"count": self._count,
+                b"clock": self._clock,
                 b"purge": self._purge,
             },
         ).execute
 
     def _list(self, _session: Session, words: list[bytes]) -> bytes:
-        arguments = parse_arguments(words, (*_SELECTION, b"state", b"limit", b"after"))
-        if arguments.state is not None and arguments.state not in _STATE_NAMES.values():
-            raise CommandError(b"INVALID_ARGUMENTS", b"state= is waiting, delayed, running, stopping or cancelled")
+        arguments = parse_arguments(words, (*_SELECTION, b"limit", b"after"))
         matches = self._matcher(arguments)
         now = self._agenda.now
 
@@ -92,14 +95,42 @@ class JobCommands:
             raise CommandError(b"UNKNOWN_JOB", b"There is no such job")
         return table(_fields(job, self._agenda.unix_time() - self._agenda.now))
 
+    def _count(self, session: Session, words: list[bytes]) -> bytes:
+        """Count the jobs, by their states."""
+        arguments = parse_arguments(words, _SELECTION)
+        if arguments.names:
+            raise CommandError(b"INVALID_ARGUMENTS", b"conditions such as function=NAME are expected")
+        matches, counts, handles = self._matcher(arguments), dict.fromkeys(_STATE_NAMES.values(), 0), list(self._jobs)
+
+        def steps() -> Iterator[None]:
+            for at in range(0, len(handles), STEP):
+                for handle in handles[at : at + STEP]:
+                    job = self._jobs.get(handle)
+                    if job is not None and matches(job):
+                        counts[_STATE_NAMES[job.state]] += 1
+                if at + STEP < len(handles):
+                    yield
+
+        def answer() -> bytes:
+            return table({state.decode(): b"%d" % count for state, count in counts.items()})
+
+        return self._long_changes.start(session, steps(), answer)
+
+    def _clock(self, _session: Session, _words: list[bytes]) -> bytes:
+        """The clock by which `until=` is meant."""
+        return b"OK %.6f\n" % self._agenda.unix_time()
+
     def _purge(self, session: Session, words: list[bytes]) -> bytes:
-        """Drop the jobs of a function, or with a tag or key, that wait for a worker or for their time. Running jobs go
-        on."""
+        """Drop the jobs of a function, or with a tag or key, or all, that wait for a worker or for their time. Running
+        jobs go on."""
         if not self._allowed.allows(session.identity):
             raise NotAllowedError
         arguments = parse_arguments(words, _SELECTION)
-        if arguments.names or (arguments.function, arguments.tag, arguments.key) == (None, None, None):
-            raise CommandError(b"INVALID_ARGUMENTS", b"function=NAME, tag=TEXT or key=TEXT is expected")
+        is_some = (arguments.function, arguments.tag, arguments.key) != (None, None, None)
+        if arguments.names != ([] if is_some else [b"all"]):
+            raise CommandError(b"INVALID_ARGUMENTS", b"function=NAME, tag=TEXT, key=TEXT or all is expected")
+        if arguments.state not in _WAITING:
+            raise CommandError(b"INVALID_ARGUMENTS", b"state= is waiting or delayed: no others are purged")
         matches = self._matcher(arguments)
 
         def drop(handle: bytes) -> bool:
@@ -112,8 +143,16 @@ class JobCommands:
         return self._long_changes.start_each(session, list(self._jobs), drop)
 
     def _matcher(self, arguments: Arguments) -> Callable[[Job], bool]:
+        """Tells whether a job meets the conditions.
+
+        Raises:
+            CommandError: there is no such state.
+        """
         function, state, has_options = arguments.function, arguments.state, options_matcher(arguments)
+        if state is not None and state not in _STATE_NAMES.values():
+            raise CommandError(b"INVALID_ARGUMENTS", b"state= is waiting, delayed, running, stopping or cancelled")
         submitted_before = self._agenda.now - arguments.older_s if arguments.older_s else math.inf
+        submitted_before = min(submitted_before, arguments.until - self._agenda.unix_time() + self._agenda.now)
 
         def matches(job: Job) -> bool:
             return (

@@ -32,12 +32,18 @@ Send = Callable[[bytes], None]
 class SharedDeadCommands:
     """Carries them out."""
 
-    def __init__(self, commands: DeadCommands, letters: LetterTable) -> None:
-        """`commands` are those of a server that has its letters to itself."""
+    def __init__(self, commands: DeadCommands, letters: LetterTable, expected: bytes) -> None:
+        """`commands` are those of a server that has its letters to itself; `expected` is the refusal of others."""
         self._commands = commands
         self._letters = letters
-        handlers = {b"list": self._list, b"show": self._show, b"retry": self._retry, b"drop": self._drop}
-        self.execute = Subcommands(b"dead list, dead show, dead retry or dead drop is expected", handlers).execute
+        handlers = {
+            b"list": self._list,
+            b"show": self._show,
+            b"count": self._count,
+            b"retry": self._retry,
+            b"drop": self._drop,
+        }
+        self.execute = Subcommands(expected, handlers).execute
 
     def _later(self, session: Session, act: Callable[[Send], None]) -> bytes:
         """Act once all that this server has done so far is in the table."""
@@ -80,6 +86,16 @@ class SharedDeadCommands:
         if found is None:
             return _UNREADABLE
         return table(self._commands.fields(found[0])) if found else self._commands.unknown.answer
+
+    def _count(self, session: Session, words: list[bytes]) -> bytes:
+        choice = self._commands.conditions(words)
+
+        def act(send: Send) -> None:
+            self._letters.choose(
+                choice, lambda found: send(_UNREADABLE if found is None else self._commands.counted(len(found)))
+            )
+
+        return self._later(session, act)
 
     def _retry(self, session: Session, words: list[bytes]) -> bytes:
         self._commands.check_revival()

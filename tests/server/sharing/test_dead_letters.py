@@ -78,6 +78,18 @@ def test_lists_are_pages_whose_cursor_any_server_knows(pair: Pair) -> None:
     assert other.text(b"dead drop").startswith(b"ERR INVALID_ARGUMENTS")
 
 
+def test_letters_that_came_after_a_moment_are_neither_counted_nor_changed(pair: Pair) -> None:
+    one, other = pair
+    early = kill(one, 2)
+    moment = first_line(one, b"jobs clock").split()[1]
+    late = kill(one, 1)
+    assert other.text(b"dead count") == b"dead\t3\n.\n"
+    assert other.text(b"dead count until=" + moment) == b"dead\t2\n.\n"
+    assert listed(other, b"until=" + moment) == early
+    assert other.text(b"dead drop all until=" + moment) == b"OK 2\n"
+    assert listed(one) == late
+
+
 def test_three_servers_that_revive_the_same_letters_make_each_job_once(cluster: Cluster, until: Until) -> None:
     servers = [cluster.start() for _ in range(3)]
     handles = kill(servers[0], 60)

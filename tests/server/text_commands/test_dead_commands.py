@@ -117,6 +117,28 @@ def test_many_letters_are_chosen_by_function_by_age_or_all(broker: BrokerHarness
     assert sum(broker.status(name)[0] for name in (b"f", b"g")) == (4 if command == b"retry" else 0)
 
 
+@pytest.mark.parametrize("command", [b"retry", b"drop"])
+def test_letters_that_came_after_a_moment_are_neither_counted_nor_changed(
+    broker: BrokerHarness, command: bytes
+) -> None:
+    early, again = kill(broker, b"f"), kill(broker, b"f")
+    operator = broker.peer()
+    moment = operator.text(b"jobs clock").split()[1]
+    assert float(moment) == broker.unix_time
+    broker.advance(0.001)
+    late = kill(broker, b"f")
+    assert operator.text(b"dead retry " + again) == b"OK 1\n"
+    worker = broker.worker(b"f")
+    assert worker.grab() == again
+    worker.send(PacketType.WORK_FAIL, again)  # it died before the moment, and once more after it
+    worker.leave()
+    assert operator.text(b"dead count") == b"dead\t3\n.\n"
+    assert operator.text(b"dead count function=f until=" + moment) == b"dead\t1\n.\n"
+    assert listed(broker, b"until=" + moment) == [early]
+    assert operator.text(b"dead " + command + b" all until=" + moment) == b"OK 1\n"
+    assert listed(broker) == [late, again]
+
+
 def test_very_many_letters_are_changed_a_few_at_a_time_and_the_answer_comes_at_the_end(broker: BrokerHarness) -> None:
     for _ in range(1200):
         kill(broker)
@@ -129,6 +151,24 @@ def test_very_many_letters_are_changed_a_few_at_a_time_and_the_answer_comes_at_t
     operator.have_turns()
     assert operator.take_bytes() == b"OK 1200\nOK 1.2.3\n"
     assert broker.status(b"f")[0] == 1200
+
+
+def test_the_search_among_very_many_letters_holds_nobody_up(broker: BrokerHarness) -> None:
+    for number in range(1200):
+        kill(broker, b"f" if number else b"g")
+    operator, other = broker.peer(), broker.peer()
+    operator.begin((0, b"dead drop function=g"))
+    assert operator.take_bytes() == b""
+    assert other.text(b"version") == b"OK 1.2.3\n"
+    broker.do_chores()
+    operator.have_turns()
+    assert operator.take_bytes() == b"OK 1\n"
+    operator.begin((0, b"dead count function=f"))
+    assert other.text(b"version") == b"OK 1.2.3\n"
+    assert operator.take_bytes() == b""
+    broker.do_chores()
+    operator.have_turns()
+    assert operator.take_bytes() == b"dead\t1199\n.\n"
 
 
 def test_a_change_goes_on_when_the_operator_leaves_before_the_answer(broker: BrokerHarness) -> None:
@@ -168,6 +208,9 @@ def test_only_administrators_can_change_letters(make_broker: Callable[..., Broke
         (b"dead show H:x:1", b"UNKNOWN_JOB"),
         (b"dead retry", b"INVALID_ARGUMENTS"),
         (b"dead drop limit=3", b"INVALID_ARGUMENTS"),
+        (b"dead drop until=3", b"INVALID_ARGUMENTS"),
+        (b"dead drop all until=soon", b"INVALID_ARGUMENTS"),
+        (b"dead count all", b"INVALID_ARGUMENTS"),
     ],
 )
 def test_mistakes_are_named(broker: BrokerHarness, line: bytes, code: bytes) -> None:

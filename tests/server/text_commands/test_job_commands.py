@@ -1,4 +1,4 @@
-"""`jobs list|show|keys|purge`: the queue as an operator sees it."""
+"""`jobs list|show|keys|count|purge`: the queue as an operator sees it."""
 
 from __future__ import annotations
 
@@ -155,6 +155,27 @@ def test_purging_can_spare_young_jobs(broker: BrokerHarness) -> None:
     assert handles_of(broker) == [young]
 
 
+def test_jobs_that_came_after_a_moment_are_neither_counted_nor_purged(broker: BrokerHarness) -> None:
+    early = [submit(broker), submit(broker)]
+    assert broker.worker(b"f").grab() == early[0]
+    operator = broker.peer()
+    moment = operator.text(b"jobs clock").split()[1]
+    broker.advance(0.001)
+    late = submit(broker, b"g")
+    counts = dict(line.split(b"\t") for line in operator.text(b"jobs count").splitlines()[:-1])
+    assert counts == {
+        b"waiting": b"2",
+        b"running": b"1",
+        **dict.fromkeys((b"delayed", b"stopping", b"cancelled", b"ended"), b"0"),
+    }
+    assert b"waiting\t1\n" in operator.text(b"jobs count until=" + moment)
+    assert b"waiting\t0\n" in operator.text(b"jobs count state=running until=" + moment)
+    assert handles_of(broker, b"until=" + moment) == early
+    assert operator.text(b"jobs purge all state=delayed until=" + moment) == b"OK 0\n"
+    assert operator.text(b"jobs purge all until=" + moment) == b"OK 1\n"
+    assert handles_of(broker) == [early[0], late]
+
+
 def test_very_many_jobs_are_purged_a_few_at_a_time(broker: BrokerHarness) -> None:
     for _ in range(1300):
         submit(broker)
@@ -188,6 +209,10 @@ def test_only_administrators_can_purge(make_broker: Callable[..., BrokerHarness]
         (b"jobs purge f", b"INVALID_ARGUMENTS"),
         (b"jobs purge function=f f", b"INVALID_ARGUMENTS"),
         (b"jobs purge function=f limit=1", b"INVALID_ARGUMENTS"),
+        (b"jobs purge function=f all", b"INVALID_ARGUMENTS"),
+        (b"jobs purge all state=running", b"INVALID_ARGUMENTS"),
+        (b"jobs count state=idle", b"INVALID_ARGUMENTS"),
+        (b"jobs count H:x:1", b"INVALID_ARGUMENTS"),
     ],
 )
 def test_mistakes_are_named(broker: BrokerHarness, line: bytes, code: bytes) -> None:
