@@ -262,6 +262,7 @@ def test_a_running_job_is_stopped_from_its_worker_and_from_its_own_page(pages: P
             else:
                 assert pages.post("/jobs/stop", handle=handle, page_of="job")[0] == 303
             eventually(lambda: pages.pool("gate")["workers"][0]["jobs"] == [], "the job is stopped")
+            eventually(lambda: "No job is like this" in pages.page("/jobs?function=gate"), "the job server knows it")
 
 
 def test_jobs_are_found_and_cancelled_by_those_that_were_chosen(pages: Pages) -> None:
@@ -282,6 +283,70 @@ def test_jobs_are_found_and_cancelled_by_those_that_were_chosen(pages: Pages) ->
     assert pages.post("/jobs/cancel", handle=handles[2])[1] == "/gearman/jobs?said=none"
     pages.post("/jobs/cancel", handle=handles[:2])
     pages.post("/functions/gate/resume")
+
+
+def confirmed(pages: Pages, listed: str) -> tuple[str, dict[str, str]]:
+    """The page to which a list leads from `All that match`, and the hidden fields of its first form."""
+    [address] = re.findall(r'href="/gearman([^"]*)">All that match', pages.page(listed))
+    page = pages.page(html.unescape(address))
+    [form] = re.findall(r'(?s)<form method="post" action="/gearman/(?:jobs|dead)/all.*?</form>', page)[:1]
+    fields = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form)
+    return page, {name: html.unescape(value) for name, value in fields if name != "csrf_token"}
+
+
+def outcomes(pages: Pages, address: str) -> dict[str, str]:
+    """What the page of a change says at its end."""
+    eventually(lambda: "under way" not in pages.page(address), "the change is made")
+    page = pages.page(address)
+    return dict(re.findall(r"<dt>([^<]*)</dt><dd>([\d,]+)", page))
+
+
+def test_all_jobs_that_match_are_cancelled_but_none_that_came_later(pages: Pages) -> None:
+    pages.post("/functions/gate/pause")
+    with pages.manager.client() as client:
+        handles = [client.submit_background("gate", b"", tags=["odd"] * (number % 2)) for number in range(130)]
+        assert "All that match" not in pages.page("/jobs?function=gate", "viewer")
+        page, fields = confirmed(pages, "/jobs?function=gate&tag=odd")
+        assert '<h2 id="which">65 jobs</h2>' in page
+        assert "Cancel 65 jobs that wait</button>" in page
+        assert {"/gearman/jobs/all/cancel", "/gearman/jobs/all/stop"} == forms(page)
+        late = client.submit_background("gate", b"", tags=["odd"])
+    pages.post("/jobs/cancel", handle=handles[1])
+    again = "/jobs/all?" + urlencode({name: fields[name] for name in ("function", "tag", "seen")})
+    assert "1 more came since you looked, and is not meant" in pages.page(again)
+    assert pages.post("/jobs/all/cancel", "viewer", **fields)[0] == 403
+    assert pages.get("/jobs/all", "viewer")[0].status == 403
+    status, address = pages.post("/jobs/all/cancel", **fields)
+    assert status == 303
+    assert outcomes(pages, address.removeprefix("/gearman")) == {"meant": "65", "cancelled": "64", "gone": "1"}
+    assert re.findall(r'name="handle" value="([^"]*)"', pages.page("/jobs?function=gate&tag=odd")) == [late]
+    noted = request(pages.manager.folder / "run" / "control.sock", "GET", "/actions?what=jobs%20cancel&limit=2")
+    assert [row["target"] for row in noted["actions"]] == ["all function=gate tag=odd"] * 2
+    assert noted["actions"][0]["details"] == "ended: 64 cancelled, 1 gone"
+    assert noted["actions"][0]["who"] == "user operator"
+    assert pages.post("/jobs/all/stop", function="gate", expected="many")[0] == 400
+    status, address = pages.post("/jobs/all/stop", function="gate", expected="66")
+    assert outcomes(pages, address.removeprefix("/gearman")) == {"meant": "66", "stopped": "66"}
+    assert pages.get("/changes/none")[0].status == 404
+    pages.post("/functions/gate/resume")
+
+
+def test_all_letters_that_match_are_queued_again_or_forgotten(pages: Pages) -> None:
+    with pages.manager.client() as client:
+        for number in range(3):
+            client.submit_background("greet", f'{{"args": ["x{number}"]}}', tags=["again"])
+    eventually(lambda: pages.page("/dead?tag=again").count('name="handle"') == 3, "they fail")
+    _, fields = confirmed(pages, "/dead?tag=again")
+    assert (fields["tag"], fields["expected"]) == ("again", "3")
+    status, address = pages.post("/dead/all/retry", **fields)
+    assert status == 303
+    assert outcomes(pages, address.removeprefix("/gearman")) == {"meant": "3", "queued again": "3"}
+    eventually(lambda: pages.page("/dead?tag=again").count('name="handle"') == 3, "they fail again")
+    status, address = pages.post("/dead/all/drop", **fields)
+    assert outcomes(pages, address.removeprefix("/gearman")) == {"meant": "3", "forgotten": "0", "gone": "3"}
+    status, address = pages.post("/dead/all/drop", **confirmed(pages, "/dead?tag=again")[1])
+    assert outcomes(pages, address.removeprefix("/gearman")) == {"meant": "3", "forgotten": "3"}
+    assert "No failed job is like this" in pages.page("/dead?tag=again")
 
 
 def test_jobs_behind_thousands_of_others_are_found(pages: Pages) -> None:

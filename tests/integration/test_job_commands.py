@@ -100,6 +100,13 @@ def test_the_queue_can_be_listed_shown_cancelled_and_purged(busy: RunningManager
     assert told == (["mail", "a b"], "k", {"x": "1"}, {"timeout": "5000"}, None)
     assert busy.command("jobs", "purge", "--tag", "mail", "--yes").stdout == "1 cancelled\n"
     assert [row["handle"] for row in listed(busy, "jobs", "list")] == [running]
+    with busy.client() as client:
+        client.submit_background("nap", "600", tags=["mail"])
+    asked = busy.command("jobs", "stop", "--function", "nap", check=False)
+    assert "Stop 2 jobs of nap? They are not tried again [y/N]:" in asked.stdout
+    assert busy.command("jobs", "stop", "--tag", "mail", "--yes").stdout == "1 stopped\n"
+    assert busy.command("jobs", "stop", "--all", "--yes").stdout == "1 stopped\n"
+    eventually(lambda: listed(busy, "jobs", "list") == [], "it is stopped")
 
 
 def test_batches_can_be_listed_shown_closed_cancelled_and_stopped(busy: RunningManager) -> None:
@@ -180,7 +187,7 @@ def test_failed_jobs_can_be_looked_at_tried_again_and_dropped(busy: RunningManag
     missing = busy.command("dead", "retry", handles[2], check=False)
     assert (missing.returncode, "0 of 1 queued again: each of the others is not there" in missing.stderr) == (1, True)
     asked = busy.command("dead", "drop", "--function", "picky", check=False)
-    assert "Forget 1 dead jobs of picky? They can't be tried again then [y/N]:" in asked.stdout
+    assert "Forget 1 dead job of picky? They can't be tried again then [y/N]:" in asked.stdout
     assert (asked.returncode, "as --yes would" in asked.stderr) == (1, True)
     assert busy.command("dead", "retry", "--function", "picky").stdout == "1 queued again\n"
     eventually(lambda: listed(busy, "dead", "list") == [], "none is left")
@@ -217,6 +224,8 @@ MISTAKES = [
     (("dead", "show", ""), 1, "'' is no handle of a job"),
     (("dead", "retry"), 2, "name handles, or choose by --function, --tag, --key and --older, or --all"),
     (("dead", "drop", "--all", "--older", "1h"), 2, "--all takes no other condition"),
+    (("jobs", "stop"), 2, "name handles, or choose by --function, --tag, --key and --older, or --all"),
+    (("jobs", "stop", "H:none:1"), 1, "0 of 1 stopped: the others are over, or unknown"),
     (("jobs", "list", "--older", "10"), 2, "a duration needs a unit: write 10s"),
 ]
 

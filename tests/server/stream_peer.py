@@ -42,7 +42,7 @@ class StreamPeer:
         self.socket.sendall(line + b"\n")
         words = line.split(b" ")
         is_table = words[0] in (b"status", b"workers", b"prioritystatus", b"show", b"policies")
-        is_table = is_table or (words[0] in (b"dead", b"jobs") and words[1] in (b"list", b"show"))
+        is_table = is_table or (words[0] in (b"dead", b"jobs") and words[1] in (b"list", b"show", b"count"))
         answer = b""
         while not (answer == b".\n" or answer.endswith(b"\n.\n") if is_table else answer.endswith(b"\n")):
             data = self.socket.recv(65536)

@@ -54,6 +54,8 @@ def dead_routes(jobs: ServerJobs) -> Blueprint:
         chosen = handles_of(body) if "handles" in body else chosen_by(body)
         if (len(body) > 1 and ("handles" in body or "all" in body)) or bool(chosen) == (body.get("all") is True):
             raise ManagerError('either handles, or function, tag, key and older, or "all": true alone is expected')
+        if "handles" in body:
+            return jsonify({"changed": jobs.change_each(f"dead {what}", chosen)})
         return jsonify({"changed": jobs.change(f"dead {what}", chosen or ["all"])})
 
     return routes

@@ -17,6 +17,8 @@ from gearman_manager.errors import ManagerError
 
 #: The conditions that have texts.
 TEXTS: Final = ("function", "tag", "key")
+#: The states of jobs.
+STATES: Final = ("waiting", "delayed", "running", "stopping", "cancelled", "ended")
 #: In a query.
 CONDITIONS: Final[Mapping[str, Schema]] = {**dict.fromkeys(TEXTS, NAME), "older": SECONDS, **PAGING}
 _HANDLE: Final = "[!-<>-~]{1,64}"
@@ -55,7 +57,7 @@ def chosen_by(body: Mapping[str, Any]) -> list[str]:
     for name, text in texts.items():
         if not isinstance(text, str) or not text:
             raise ManagerError(f"{name}: text is expected, not {text!r}")
-    if older_s is not None and not _is_seconds(older_s):
+    if older_s is not None and not is_seconds(older_s):
         raise ManagerError(f"older: a number of seconds from 0 up is expected, not {older_s!r}")
     return conditions_of(texts, older_s)
 
@@ -64,5 +66,6 @@ def _is_handle(handle: object) -> bool:
     return isinstance(handle, str) and re.fullmatch(_HANDLE, handle) is not None
 
 
-def _is_seconds(value: object) -> bool:
+def is_seconds(value: object) -> bool:
+    """Whether it is a number from 0 up."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value) and value >= 0

@@ -8,14 +8,14 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from gearman_manager.api.description import COUNT, NAME, Operation, only, record
-from gearman_manager.api.job_choices import CHOICE, CONDITIONS, HANDLES, TEXTS, chosen_by, handles_of, page
+from gearman_manager.api.job_choices import CHOICE, CONDITIONS, HANDLES, STATES, TEXTS, chosen_by, handles_of, page
 from gearman_manager.api.pages import PAGING, page_of
 from gearman_manager.api.requests import json_body
 from gearman_manager.api.schemas import JOB, JOB_DETAILS, KEY
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.errors import ManagerError
 
-_STATES: Final = {"enum": ["waiting", "delayed", "running", "stopping", "cancelled", "ended"], "type": "string"}
+_STATES: Final = {"enum": [*STATES], "type": "string"}
 _HANDLES: Final = only("handles", handles=HANDLES)
 _GIVEN: Final = [{"required": [name], "properties": {name: {"type": "string"}}} for name in TEXTS]
 _SOME: Final = {**only(**CHOICE), "anyOf": _GIVEN}

@@ -10,18 +10,17 @@ from urllib.parse import quote, urlencode
 
 import click
 
+from gearman_manager.command.all_jobs import change_all, count, told
 from gearman_manager.command.completion import batches, functions
 from gearman_manager.command.context import ask, mistakes_are_messages
 from gearman_manager.errors import ManagerError
 from gearman_process.errors import UnitError
+from gearman_process.values.counting import counted
 from gearman_process.values.durations import format_duration, parse_duration_s
 
 #: Changing very many jobs takes long.
 CHANGE_TIMEOUT_S: Final = 300.0
 _PAGE_LINES: Final = 1000
-#: The question before a change counts up to this number, and says "or more" beyond it.
-_COUNTED: Final = 10_000
-_WAITING: Final = frozenset({"waiting", "delayed"})
 
 Row = dict[str, Any]
 Show = Callable[[Sequence[Row]], None]
@@ -143,12 +142,41 @@ def cancel(context: click.Context, handles: tuple[str, ...]) -> None:
     click.echo(f"{cancelled} cancelled")
 
 
-@jobs.command("stop", short_help="Stop single jobs, also while they run.")
-@click.argument("handles", metavar="HANDLE...", nargs=-1, required=True)
+def _chosen(noun: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds the options that choose jobs."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for option in (
+            click.option("--all", "everything", is_flag=True, help="All of them."),
+            _older,
+            _key,
+            _tag,
+            click.option("--function", metavar="NAME", help=f"{noun} of this function.", shell_complete=functions),
+            click.argument("handles", metavar="[HANDLE...]", nargs=-1),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@jobs.command("stop", short_help="Stop jobs, also while they run.")
+@_chosen("Jobs")
+@_yes
 @click.pass_context
 @mistakes_are_messages
-def stop_jobs(context: click.Context, handles: tuple[str, ...]) -> None:
-    """Stop jobs, in their functions too: these get JobStopped and can clean up. They are not tried again."""
+def stop_jobs(context: click.Context, /, yes: bool, **choice: Any) -> None:
+    """Stop jobs, by HANDLE or by conditions, in their functions too: these get JobStopped and can clean up. They are
+    not tried again. Asks first where conditions choose; jobs that come after its question go on."""
+    body = _choice(**choice)
+    if "handles" not in body:
+        found = count(context, "jobs", body)
+        expected = found["waiting"] + found["delayed"] + found["running"]
+        if expected and not yes:
+            _confirm(f"Stop {counted(expected, 'job')}{_of(body)}{_that(body)}? They are not tried again")
+        told(change_all(context, "/jobs/all/stop", body, found, expected), "stopped")
+        return
+    handles = body["handles"]
     stopped = ask(context, "POST", "/jobs/stop", {"handles": list(handles)})["stopped"]
     if stopped < len(handles):
         raise ManagerError(f"{stopped} of {len(handles)} stopped: the others are over, or unknown")
@@ -169,15 +197,15 @@ def purge(context: click.Context, /, yes: bool, **conditions: Any) -> None:
     body = {name: value for name, value in conditions.items() if value is not None}
     if not body.keys() & {"function", "tag", "key"}:
         raise click.UsageError("name a function, or choose by --tag or --key")
+    waits = f"for {body['function']}" if "function" in body else "for any function"
+    found = count(context, "jobs", body)
+    expected = found["waiting"] + found["delayed"]
+    if not expected:
+        click.echo(f"0 cancelled: nothing{_that(body)} waits {waits}")
+        return
     if not yes:
-        waits = f"for {body['function']}" if "function" in body else "for any function"
-        count = _count(context, "jobs", body, states=_WAITING)
-        if count == "0":
-            click.echo(f"0 cancelled: nothing{_that(body)} waits {waits}")
-            return
-        _confirm(f"Cancel {count} jobs{_that(body)} that wait {waits}? They will not run")
-    answer = ask(context, "POST", "/jobs/purge", body, timeout_s=CHANGE_TIMEOUT_S)
-    click.echo(f"{answer['cancelled']} cancelled")
+        _confirm(f"Cancel {counted(expected, 'job')}{_that(body)} that wait {waits}? They will not run")
+    told(change_all(context, "/jobs/all/cancel", body, found, expected), "cancelled")
 
 
 @click.group(short_help="What failed for good: list, show, retry, drop.")
@@ -211,22 +239,8 @@ def show_letter(context: click.Context, handle: str, as_json: bool) -> None:
     _show(context, "dead", handle, as_json=as_json)
 
 
-def _chosen(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the options that choose dead jobs."""
-    for decorate in (
-        click.option("--all", "everything", is_flag=True, help="All of them."),
-        _older,
-        _key,
-        _tag,
-        click.option("--function", metavar="NAME", help="Those of this function.", shell_complete=functions),
-        click.argument("handles", metavar="[HANDLE...]", nargs=-1),
-    ):
-        command = decorate(command)
-    return command
-
-
 @dead.command(short_help="Try dead jobs again.")
-@_chosen
+@_chosen("Those")
 @click.pass_context
 @mistakes_are_messages
 def retry(context: click.Context, /, **choice: Any) -> None:
@@ -235,19 +249,13 @@ def retry(context: click.Context, /, **choice: Any) -> None:
 
 
 @dead.command(short_help="Forget dead jobs.")
-@_chosen
+@_chosen("Those")
 @_yes
 @click.pass_context
 @mistakes_are_messages
 def drop(context: click.Context, /, yes: bool, **choice: Any) -> None:
     """Forget dead jobs, by HANDLE or by conditions. Asks first where conditions choose."""
-    body = _choice(**choice)
-    if "handles" not in body and not yes:
-        count = _count(context, "dead", body)
-        if count != "0":
-            function = f" of {body['function']}" if "function" in body else ""
-            _confirm(f"Forget {count} dead jobs{function}{_that(body)}? They can't be tried again then")
-    _change(context, "drop", body, "dropped")
+    _change(context, "drop", _choice(**choice), "dropped", asks=not yes)
 
 
 def _list(context: click.Context, family: str, conditions: dict[str, Any], limit: int, show: Show | None) -> None:
@@ -282,14 +290,8 @@ def _rows(
     return rows, True, missing
 
 
-def _count(context: click.Context, family: str, choice: dict[str, Any], states: frozenset[str] | None = None) -> str:
-    """The number of jobs that a change concerns, for the question before it; beyond a limit, the limit "or more"."""
-    conditions = {name: value for name, value in choice.items() if name != "all"}
-    rows, there_may_be_more, missing = _rows(context, family, conditions, _COUNTED)
-    if missing:
-        raise ManagerError("; ".join(missing))  # the change would reach only some of the jobs
-    count = sum(states is None or row["state"] in states for row in rows)
-    return f"{count} or more" if there_may_be_more else str(count)
+def _of(choice: dict[str, Any]) -> str:
+    return f" of {choice['function']}" if "function" in choice else ""
 
 
 def _that(choice: dict[str, Any]) -> str:
@@ -319,9 +321,18 @@ def _choice(handles: tuple[str, ...], everything: bool, **conditions: str | floa
     return {"handles": list(handles)} if handles else body
 
 
-def _change(context: click.Context, what: str, body: dict[str, Any], done: str) -> None:
+def _change(context: click.Context, what: str, body: dict[str, Any], done: str, *, asks: bool = False) -> None:
+    """Change dead jobs: by their handles, or those that match and are there now."""
+    if "handles" not in body:
+        found = count(context, "dead", body)
+        if asks and found["count"]:
+            _confirm(
+                f"Forget {counted(found['count'], 'dead job')}{_of(body)}{_that(body)}? They can't be tried again then"
+            )
+        told(change_all(context, f"/dead/all/{what}", body, found, found["count"]), done)
+        return
     changed = ask(context, "POST", f"/dead/{what}", body, timeout_s=CHANGE_TIMEOUT_S)["changed"]
-    missing = len(body.get("handles", ())) - changed
+    missing = len(body["handles"]) - changed
     if missing > 0:
         reason = "is not there" if what == "drop" else "is not there, or its unique key belongs to another job now"
         raise ManagerError(f"{changed} of {changed + missing} {done}: each of the others {reason}")

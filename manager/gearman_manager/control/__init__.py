@@ -3,5 +3,6 @@
 In: requests of the command line, or of any client with the token. Out: what the routes in `api/` answer; a refusal is
 a problem of RFC 9457 (`problems.py`). `server.py` and `tcp_port.py` serve the application of `app.py`, by
 `connections.py` and `wsgi.py`. The routes call the objects here that do the work: `operator_changes.py`,
-`explanations.py`, `status.py`, `server_jobs.py`, `server_restarts.py`, `drain_report.py`. Open `server.py` first.
+`explanations.py`, `status.py`, `server_jobs.py`, `all_that_match.py`, `server_restarts.py`, `drain_report.py`. Open
+`server.py` first.
 """

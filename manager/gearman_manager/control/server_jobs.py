@@ -6,20 +6,23 @@ Only our own job server knows these commands; `missing` or the error names a for
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-from gearman_client import Address, AdminClient, AdminError, GearmanError
+from gearman_client import Address, AdminClient, AdminError
 from gearman_client.text import unescaped
-from gearman_manager.errors import ManagerError, NotFound, NotNow, Unreachable
-from gearman_manager.job_servers.connection import connect_to
-
-CONNECT_TIMEOUT_S: Final = 2.0
-ANSWER_TIMEOUT_S: Final = 8.0
-#: A million jobs take a few seconds.
-CHANGE_TIMEOUT_S: Final = 280.0
+from gearman_manager.control.server_access import (
+    CHANGE_TIMEOUT_S,
+    SHARED,
+    ServerAccess,
+    affected,
+    command_lines,
+    lines_of,
+    refusal,
+    word,
+)
+from gearman_manager.errors import ManagerError, NotFound, Unreachable
 
 Row = dict[str, Any]
 
@@ -43,8 +46,6 @@ _LISTS: Final[Mapping[str, str]] = {
     "dead": "dead list",
 }
 _BATCHES: Final = "jobs/batches"
-#: Each server of a cluster has all of these.
-_SHARED: Final = ("dead", _BATCHES)
 #: What there can be one of, and the answer if there is none.
 _ONES: Final = {"jobs": "job", _BATCHES: "batch", "dead": "dead letter"}
 _NO_SUCH: Final = (b"ERR UNKNOWN_JOB", b"ERR UNKNOWN_BATCH")
@@ -87,8 +88,7 @@ class ServerJobs:
         clusters: Callable[[], Sequence[Sequence[Address]]] | None = None,
     ) -> None:
         """`clusters` gives the same servers by cluster, first the one to ask; one without a cluster is alone."""
-        self._addresses = addresses
-        self._clusters = clusters or (lambda: [(address,) for address in addresses()])
+        self.servers = ServerAccess(addresses, clusters or (lambda: [(address,) for address in addresses()]))
 
     def page(self, family: str, conditions: Mapping[str, str]) -> dict[str, Any]:
         """A page of `jobs`, of `dead` letters, of `jobs/keys`, or of `jobs/batches`; `next` says where the next page
@@ -99,17 +99,17 @@ class ServerJobs:
         Raises:
             ManagerError: the only server can't be asked, or one refuses the conditions.
         """
-        clusters = [[*map(str, cluster)] for cluster in self._clusters()]
-        addresses = [cluster[0] for cluster in clusters] if family in _SHARED else list(self._by_name())
+        clusters = [[*map(str, cluster)] for cluster in self.servers.clusters()]
+        addresses = [cluster[0] for cluster in clusters] if family in SHARED else list(self.servers.by_name())
         server = conditions.get("server") or addresses[0]
-        if family in _SHARED:  # the cluster may be asked by way of another server than for the last page
+        if family in SHARED:  # the cluster may be asked by way of another server than for the last page
             server = next((cluster[0] for cluster in clusters if server in cluster), server)
         if server not in addresses:
             raise ManagerError(f"{server} is none of the job servers: {', '.join(addresses)}")
         words = [f"{name}={quote(value)}" for name, value in conditions.items() if name != "server" and value]
         try:
-            with self._connected(server) as admin:
-                lines = _table(admin.command(" ".join([_LISTS[family], *words])))
+            with self.servers.connected(server) as admin:
+                lines = lines_of(admin.command(" ".join([_LISTS[family], *words])))
         except Unreachable as error:
             if not addresses[1:]:
                 raise
@@ -125,18 +125,18 @@ class ServerJobs:
         Raises:
             ManagerError: no server that can be asked has it.
         """
-        command = _batch(handle) if family == _BATCHES else f"{family} show {_word(handle)}"
+        command = _batch(handle) if family == _BATCHES else f"{family} show {word(handle)}"
         missing = []
-        for server in self._by_name():
+        for server in self.servers.by_name():
             try:
-                with self._connected(server) as admin:
+                with self.servers.connected(server) as admin:
                     answer = admin.command(command)
                     if not answer.startswith(_NO_SUCH):
-                        pairs = (line.split(b"\t", 1) for line in _table(answer))
+                        pairs = (line.split(b"\t", 1) for line in lines_of(answer))
                         return {**_row((name.decode(), value) for name, value in pairs), "server": server}
             except Unreachable as error:
                 missing.append(str(error))
-        if len(missing) == len(self._by_name()):
+        if len(missing) == len(self.servers.by_name()):
             raise Unreachable("; ".join(missing))
         raise NotFound("; ".join([f"there is no {_ONES[family]} {handle}", *missing]))
 
@@ -147,12 +147,12 @@ class ServerJobs:
             ManagerError: a server refused, for example because commands from this host may not change anything.
         """
         cancelled = 0
-        for server in self._by_name():
-            with self._connected(server) as admin:
+        for server in self.servers.by_name():
+            with self.servers.connected(server) as admin:
                 for handle in handles:
-                    answer = admin.command(f"cancel job {_word(handle)}")
+                    answer = admin.command(f"cancel job {word(handle)}")
                     if answer.startswith(b"ERR NOT_ALLOWED"):
-                        raise _refused(answer)
+                        raise refusal(answer)
                     cancelled += answer.startswith(b"OK")
         return cancelled
 
@@ -163,10 +163,10 @@ class ServerJobs:
             ManagerError: a server does not know the command, or refuses it.
         """
         stopped, left = 0, list(handles)
-        for server in self._by_name():
-            with self._connected(server, CHANGE_TIMEOUT_S) as admin:
+        for server in self.servers.by_name():
+            with self.servers.connected(server, CHANGE_TIMEOUT_S) as admin:
                 # One by one: a server of a cluster also stops the jobs of the others, which would stop them once more.
-                found = [handle for handle in left if _affected(admin.command(f"stop job {_word(handle)}"))]
+                found = [handle for handle in left if affected(admin.command(f"stop job {word(handle)}"))]
             stopped += len(found)
             left = [handle for handle in left if handle not in found]
         return stopped
@@ -178,13 +178,13 @@ class ServerJobs:
             ManagerError: no server has it, or a server refuses, or can't write it; those before it have done it.
         """
         is_known, ended = False, 0
-        for server in self._one_of_each():
-            with self._connected(server, CHANGE_TIMEOUT_S) as admin:
+        for server in self.servers.one_of_each():
+            with self.servers.connected(server, CHANGE_TIMEOUT_S) as admin:
                 answer = admin.command(f"{_batch(name)} {how}")
                 if answer.startswith(_NO_SUCH):
                     continue
                 if not answer.startswith(b"OK"):
-                    raise _refused(answer)
+                    raise refusal(answer)
                 is_known = True
                 ended += sum(map(int, answer.split()[1:]))
         if not is_known:
@@ -198,11 +198,21 @@ class ServerJobs:
         Raises:
             ManagerError: a server does not know the command, or refuses it.
         """
+        return self._change(command, [" ".join([command, *arguments])])
+
+    def change_each(self, command: str, handles: Sequence[str]) -> int:
+        """The same for these jobs, however many they are.
+
+        Raises:
+            ManagerError: as `change`; some may be changed already.
+        """
+        return self._change(command, list(command_lines(command, handles)))
+
+    def _change(self, command: str, lines: Sequence[str]) -> int:
         changed = 0
-        is_shared = command.split()[0] in _SHARED
-        for server in self._one_of_each() if is_shared else self._by_name():
-            with self._connected(server, CHANGE_TIMEOUT_S) as admin:
-                changed += _affected(admin.command(" ".join([command, *arguments])))
+        for server in self.servers.having(command.split()[0]):
+            with self.servers.connected(server, CHANGE_TIMEOUT_S) as admin:
+                changed += sum(affected(admin.command(line)) for line in lines)
         return changed
 
     def pause(self, function: str) -> None:
@@ -235,10 +245,10 @@ class ServerJobs:
 
     def _tell_all(self, tell: Callable[[AdminClient], None]) -> int:
         """Tell every server; returns how many there are."""
-        servers, failed = list(self._by_name()), []
+        servers, failed = list(self.servers.by_name()), []
         for server in servers:
             try:
-                with self._connected(server) as admin:
+                with self.servers.connected(server) as admin:
                     tell(admin)
             except ManagerError as error:
                 failed.append(str(error))
@@ -250,12 +260,12 @@ class ServerJobs:
     def schedules(self) -> list[Row]:
         """The schedules of all job servers."""
         rows: list[Row] = []
-        for server in self._one_of_each():
-            with self._connected(server) as admin:
+        for server in self.servers.one_of_each():
+            with self.servers.connected(server) as admin:
                 answer = admin.command("schedules list")
                 if answer.startswith(b"ERR UNKNOWN_COMMAND"):
                     continue  # a foreign server has none
-                cells = (line.split(b"\t") for line in _table(answer))
+                cells = (line.split(b"\t") for line in lines_of(answer))
                 rows += [{**_row(zip(_COLUMNS["schedules"], row, strict=True)), "server": server} for row in cells]
         return rows
 
@@ -265,56 +275,21 @@ class ServerJobs:
         Raises:
             ManagerError: no server has such a schedule, or it can't be submitted.
         """
-        command = f"schedules trigger {_word(name, 'name of a schedule')}"
-        for server in self._one_of_each():
-            with self._connected(server) as admin:
+        command = f"schedules trigger {word(name, 'name of a schedule')}"
+        for server in self.servers.one_of_each():
+            with self.servers.connected(server) as admin:
                 answer = admin.command(command)
                 if answer.startswith(b"OK "):
                     return answer.split()[1].decode()
                 if not answer.startswith((b"ERR UNKNOWN_SCHEDULE", b"ERR UNKNOWN_COMMAND")):
-                    raise _refused(answer)
+                    raise refusal(answer)
         raise NotFound(f"there is no schedule {name}; `gearman-manager schedules` lists those that there are")
-
-    def _one_of_each(self) -> Sequence[str]:
-        """A server of each cluster, and all servers without one."""
-        return [str(cluster[0]) for cluster in self._clusters()]
-
-    def _by_name(self) -> dict[str, Address]:
-        return {str(address): address for address in self._addresses()}
-
-    @contextmanager
-    def _connected(self, server: str, timeout_s: float = ANSWER_TIMEOUT_S) -> Iterator[AdminClient]:
-        """Connects to one server. All errors meanwhile, refusals included, become a ManagerError that names it."""
-        try:
-            connection = connect_to(self._by_name()[server], CONNECT_TIMEOUT_S)
-            with AdminClient(connection, timeout_s=timeout_s) as admin:
-                yield admin
-        except AdminError as error:
-            if error.code == "UNKNOWN_COMMAND":
-                raise Unreachable(f"{server} is no gearman-server: it can't be asked for its jobs") from error
-            kind = ManagerError if error.code.startswith("INVALID") else NotNow
-            raise kind(f"the job server {server} says: {error}") from error
-        except (OSError, GearmanError) as error:
-            raise Unreachable(f"the job server {server} can't be asked: {error}") from error
 
 
 def conditions_of(texts: Mapping[str, str], older_s: float | None) -> list[str]:
     """The words of a text command that select jobs, by function, tag, key and age (seconds)."""
     words = [f"{name}={quote(text)}" for name, text in texts.items()]
     return words if older_s is None else [*words, f"older={older_s:g}"]
-
-
-def _affected(answer: bytes) -> int:
-    """N out of `OK N`."""
-    if not answer.startswith(b"OK "):
-        raise _refused(answer)
-    return int(answer.split()[1])
-
-
-def _word(word: str, what: str = "handle of a job") -> str:
-    if not word.isprintable() or " " in word or not word:
-        raise NotFound(f"{word!r} is no {what}")
-    return word
 
 
 def _batch(name: str) -> str:
@@ -328,17 +303,6 @@ def _next(addresses: Sequence[str], server: str, cursor: str | None) -> dict[str
         return {"server": server, "after": cursor}
     following = addresses[addresses.index(server) + 1 :]
     return {"server": following[0]} if following else None
-
-
-def _table(answer: bytes) -> list[bytes]:
-    if answer.startswith(b"ERR "):
-        raise _refused(answer)
-    return answer.split(b"\n")[:-2]
-
-
-def _refused(answer: bytes) -> AdminError:
-    code, _, text = answer.removeprefix(b"ERR ").decode(errors="replace").strip().partition(" ")
-    return AdminError(code, text.replace("+", " "))
 
 
 def _row(cells: Any) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from flask import redirect, request, url_for
@@ -37,9 +37,9 @@ def done(path: str, notice: str) -> ResponseReturnValue:
     return redirect(f"{path}{'&' if '?' in path else '?'}{urlencode({'said': notice})}", 303)
 
 
-def address_of(endpoint: str, query: Mapping[str, str]) -> str:
-    """The address of a page of ours, with these conditions."""
-    address = url_for(f"dashboard.{endpoint}")
+def address_of(endpoint: str, query: Mapping[str, str], **parts: Any) -> str:
+    """The address of a page of ours, with these conditions; `parts` are those of its path."""
+    address = url_for(f"dashboard.{endpoint}", **parts)
     return f"{address}?{urlencode(query)}" if query else address
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -27,7 +28,8 @@ MOST_HANDLES: Final = 1000
 #: No word that a text command takes for a condition, or for all jobs.
 _HANDLE: Final = re.compile(r"[^\s=]+:\d+")
 STATES: Final = ("waiting", "delayed", "running", "stopping")
-_CONDITIONS: Final = ("function", "tag", "key")
+#: The conditions of each list.
+CONDITIONS: Final = {"jobs": ("function", "tag", "key", "state"), "dead": ("function", "tag", "key")}
 #: The fields that have a place of their own on a job's page.
 _APART: Final = frozenset(
     {
@@ -52,11 +54,11 @@ def add_job_pages(routes: Blueprint, jobs: ServerJobs, log: RecentLog) -> None:
         handle = request.args.get("handle", "").strip()
         if handle:
             return _go_to(url_for("dashboard.job", handle=handle))
-        return _list(jobs, "jobs", (*_CONDITIONS, "state"))
+        return _list(jobs, "jobs")
 
     @routes.get("/dead")
     def dead_listed() -> ResponseReturnValue:
-        return _list(jobs, "dead", _CONDITIONS)
+        return _list(jobs, "dead")
 
     @routes.get("/jobs/<path:handle>")
     def job(handle: str) -> ResponseReturnValue:
@@ -77,8 +79,8 @@ def add_job_forms(routes: Blueprint, jobs: ServerJobs) -> None:
     changes: Mapping[str, Callable[[Sequence[str]], int]] = {
         "cancel": jobs.cancel,
         "stop": jobs.stop,
-        "retry": lambda handles: jobs.change("dead retry", handles),
-        "drop": lambda handles: jobs.change("dead drop", handles),
+        "retry": lambda handles: jobs.change_each("dead retry", handles),
+        "drop": lambda handles: jobs.change_each("dead drop", handles),
     }
 
     @routes.post("/jobs/<any(cancel, stop):what>")
@@ -102,10 +104,20 @@ def add_job_forms(routes: Blueprint, jobs: ServerJobs) -> None:
         return done(back, _NOTICES[what] if changed else "none")
 
 
-def _list(jobs: ServerJobs, family: str, names: Sequence[str]) -> ResponseReturnValue:
-    chosen = {name: value for name in names if (value := request.args.get(name, "").strip())}
+def conditions(family: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The conditions of a list in a query or a form.
+
+    Raises:
+        ManagerError: there is no such state.
+    """
+    chosen = {name: value for name in CONDITIONS[family] if (value := given.get(name, "").strip())}
     if chosen.get("state", STATES[0]) not in STATES:
         raise ManagerError(f"state: one of {', '.join(STATES)} is expected")
+    return chosen
+
+
+def _list(jobs: ServerJobs, family: str) -> ResponseReturnValue:
+    chosen = conditions(family, request.args)
     position = position_of(request.args.get("cursor") or None, "server", "after")
     found = find(jobs, family, {"limit": str(ROWS), **chosen, **position})
     cursor = cursor_of(found["next"])
@@ -119,6 +131,7 @@ def _list(jobs: ServerJobs, family: str, names: Sequence[str]) -> ResponseReturn
         is_first="cursor" not in request.args,
         next=cursor and address_of(f"{family}_listed", chosen | {"cursor": cursor}),
         first=address_of(f"{family}_listed", chosen),
+        every_one=address_of("every", chosen | {"seen": f"{time.time():.6f}"}, family=family),
     )
 
 

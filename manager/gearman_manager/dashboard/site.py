@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from gearman_manager.code.generations import Generations
+from gearman_manager.control.all_that_match import AllThatMatch
 from gearman_manager.control.explanations import Explanations
 from gearman_manager.control.operator_changes import OperatorChanges
 from gearman_manager.control.problems import problem, status_of
@@ -19,6 +20,7 @@ from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.status import StatusReport
 from gearman_manager.control.submissions import Submissions
 from gearman_manager.dashboard import texts, words
+from gearman_manager.dashboard.bulk_pages import add_bulk_forms, add_bulk_pages
 from gearman_manager.dashboard.forms import notice
 from gearman_manager.dashboard.function_pages import add_function_pages
 from gearman_manager.dashboard.job_pages import add_job_forms, add_job_pages
@@ -68,6 +70,7 @@ class Sources:
     explanations: Explanations
     status: StatusReport
     jobs: ServerJobs
+    every: AllThatMatch
     submissions: Submissions
     log: RecentLog
     actions: ActionLog
@@ -86,6 +89,8 @@ def dashboard_routes(sources: Sources) -> Blueprint:
     add_function_pages(routes, sources.status, sources.generations, sources.jobs, sources.submissions)
     add_job_pages(routes, sources.jobs, sources.log)
     add_job_forms(routes, sources.jobs)
+    add_bulk_pages(routes, sources.every)
+    add_bulk_forms(routes, sources.every)
     add_schedules(routes, sources.jobs)
     add_servers(routes, sources.overview, sources.status)
     add_history(routes, sources.actions)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Flask, Response, g, request
@@ -42,6 +44,30 @@ def say_action(what: str, target: str, details: str = "") -> None:
 def say_outcome(outcome: str) -> None:
     """Have the request noted with this end, since its answer is a page."""
     g.outcome = outcome
+
+
+def acting_again(actions: ActionLog) -> Callable[[str, str, str], None]:
+    """For what goes on after the answer: notes its end, with what, the target and the details, as a further action of
+    the caller of the request that is carried out just now."""
+    caller = acting_caller()
+    role = caller.role.word if caller.role is not None else ""
+
+    def note(what: str, target: str, details: str) -> None:
+        actions.note(
+            Action(
+                at=round(time.time(), 3),
+                who=shortened(caller.who),
+                role=role,
+                address=shortened(caller.address),
+                what=shortened(what),
+                target=shortened(target),
+                details=shortened(details),
+                status=HTTPStatus.OK,
+                outcome="",
+            )
+        )
+
+    return note
 
 
 def _action(caller: Caller, answer: Response) -> Action:

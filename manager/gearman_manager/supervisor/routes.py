@@ -8,6 +8,7 @@ from gearman_manager.access.login_routes import Login, login_routes
 from gearman_manager.access.sessions import Sessions
 from gearman_manager.api.action_routes import action_routes
 from gearman_manager.api.batch_routes import batch_routes
+from gearman_manager.api.bulk_routes import bulk_routes
 from gearman_manager.api.caller_routes import caller_routes
 from gearman_manager.api.dead_routes import dead_routes
 from gearman_manager.api.document import serve_api
@@ -20,7 +21,10 @@ from gearman_manager.api.pool_routes import pool_routes
 from gearman_manager.api.probe_routes import probe_routes
 from gearman_manager.api.series_routes import series_routes
 from gearman_manager.api.server_restart_routes import server_restart_routes
+from gearman_manager.control.all_that_match import AllThatMatch
+from gearman_manager.control.bulk_changes import BulkChanges
 from gearman_manager.control.explanations import Explanations
+from gearman_manager.control.matching_jobs import MatchingJobs
 from gearman_manager.control.operator_changes import OperatorChanges
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.submissions import Submissions
@@ -49,6 +53,7 @@ def serve_routes(
     events = EventStream(overview.report)
     actions.listener = lambda action: events.tell("action", action)
     submissions = Submissions(lambda: queues.known.having_jobs or parts.job_servers.addresses)
+    every = AllThatMatch(MatchingJobs(server_jobs.servers), BulkChanges(), actions)
     changes = OperatorChanges(workforce, parts.sizes, parts.awake.set)
     serve_api(
         app,
@@ -63,6 +68,7 @@ def serve_routes(
         job_routes(server_jobs),
         batch_routes(server_jobs),
         dead_routes(server_jobs),
+        bulk_routes(every),
         function_routes(server_jobs, submissions),
         schedule_routes(server_jobs),
     )
@@ -77,6 +83,7 @@ def serve_routes(
         explanations=explanations,
         status=parts.status,
         jobs=server_jobs,
+        every=every,
         submissions=submissions,
         log=parts.recent_log,
         actions=actions,

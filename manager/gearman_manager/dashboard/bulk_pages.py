@@ -1,0 +1,85 @@
+"""All jobs that match: how many they are, a form for each change of all of them, and how far a change has come."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from flask import Blueprint, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+
+from gearman_manager.access.caller import Role
+from gearman_manager.access.requirements import needs
+from gearman_manager.control.all_that_match import DONE, AllThatMatch
+from gearman_manager.control.matching_jobs import CHANGES, Matching
+from gearman_manager.control.server_jobs import conditions_of
+from gearman_manager.dashboard.forms import address_of, whole_number
+from gearman_manager.dashboard.job_pages import conditions
+from gearman_manager.dashboard.rendering import page
+
+#: What the buttons say.
+_LABELS: Final = {"cancel": "Cancel", "stop": "Stop", "retry": "Queue again", "drop": "Forget"}
+
+
+def add_bulk_pages(routes: Blueprint, jobs: AllThatMatch) -> None:
+    """The pages."""
+
+    @routes.get("/jobs/all", defaults={"family": "jobs"})  # paths of their own: others are handles
+    @routes.get("/dead/all", defaults={"family": "dead"})
+    @needs(Role.OPERATOR)
+    def every(family: str) -> ResponseReturnValue:
+        matching = _matching(family, request.args)
+        counts = jobs.count(matching)
+        now = replace(matching, seen_at=time.time())
+        chosen = conditions(family, request.args)
+        return page(
+            "all.html",
+            every=0,
+            family=family,
+            chosen=chosen,
+            seen_at=matching.seen_at,
+            counts=counts,
+            found=sum(counts.by_state.values()),
+            later=max(0, sum(jobs.count(now).by_state.values()) - sum(counts.by_state.values())),
+            changes={what: counts.of(what) for what, kind in CHANGES.items() if kind.family == family},
+            labels=_LABELS,
+            again=address_of("every", chosen | {"seen": f"{now.seen_at:.6f}"}, family=family),
+            back=address_of(f"{family}_listed", chosen),
+        )
+
+    @routes.get("/changes/<name>")
+    def change(name: str) -> ResponseReturnValue:
+        report = jobs.changes.report(name)
+        family, _, what = report["what"].partition(" ")
+        return page("change.html", report=report, done=DONE[what], what=what, family=family)
+
+
+def add_bulk_forms(routes: Blueprint, every: AllThatMatch) -> None:
+    """The forms: they say which jobs are meant, of those that were there at a moment, and how many these were."""
+
+    @routes.post("/jobs/all/<any(cancel, stop):what>")
+    def change_all_jobs(what: str) -> ResponseReturnValue:
+        return _begin("jobs", what)
+
+    @routes.post("/dead/all/<any(retry, drop):what>")
+    def change_all_dead(what: str) -> ResponseReturnValue:
+        return _begin("dead", what)
+
+    def _begin(family: str, what: str) -> ResponseReturnValue:
+        begun = every.begin(what, _matching(family, request.form), whole_number("expected", "how many they are"))
+        return redirect(url_for("dashboard.change", name=begun.id), 303)
+
+
+def _matching(family: str, given: Mapping[str, str]) -> Matching:
+    """The jobs that are meant; without a moment, those that are there now."""
+    chosen = conditions(family, given)
+    state = chosen.pop("state", "")
+    try:
+        seen_at = float(given.get("seen", ""))
+    except ValueError:
+        seen_at = math.nan
+    now = time.time()
+    return Matching(family, tuple(conditions_of(chosen, None)), seen_at if 0 <= seen_at < now else now, state)

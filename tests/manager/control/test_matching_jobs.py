@@ -1,0 +1,200 @@
+"""All jobs that match, on real job servers: those that were there at a moment are changed, and no others."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from gearman_client import Address, Client
+from gearman_client.packet import PacketType
+from gearman_manager.control.bulk_changes import BulkChange, BulkChanges, Report
+from gearman_manager.control.matching_jobs import Matching, MatchingJobs
+from gearman_manager.control.server_access import command_lines
+from gearman_manager.control.server_jobs import ServerJobs
+from gearman_manager.errors import ManagerError, NotFound, NotNow, Unreachable
+
+from ...server.server_process import ServerProcess
+
+#: A handle is longer than 20 bytes: more of them than a job server reads in one line.
+MANY = 700
+
+
+class Servers:
+    """Two job servers without a cluster, and one that does not answer."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.servers = [ServerProcess("-L", "127.0.0.1") for _ in range(2)]
+        for server in self.servers:
+            stack.callback(server.stop)
+        self.addresses = [Address("127.0.0.1", server.port) for server in self.servers]
+        self.jobs = ServerJobs(lambda: self.addresses)
+        self.matching = MatchingJobs(self.jobs.servers)
+
+    def submit(self, count: int, function: str = "f", server: int = 0) -> list[str]:
+        with Client(str(self.addresses[server])) as client:
+            return [str(handle) for handle in client.submit_background_many(function, [b"w"] * count)]
+
+    def take(self, server: int = 0) -> str:
+        """The job that a worker has from now on."""
+        worker = self.servers[server].peer()
+        worker.send(PacketType.CAN_DO, b"f")
+        return worker.ask(PacketType.GRAB_JOB)[1].split(b"\0")[0].decode()
+
+    def bury(self, count: int, server: int = 0) -> list[str]:
+        """The handles of jobs that have failed for good."""
+        self.submit(count, server=server)
+        worker = self.servers[server].peer()
+        worker.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        worker.send(PacketType.CAN_DO, b"f")
+        handles = []
+        for _ in range(count):
+            handles.append(worker.ask(PacketType.GRAB_JOB)[1].split(b"\0")[0])
+            worker.send(PacketType.WORK_FAIL, handles[-1])
+        worker.sync()
+        worker.close()
+        return [handle.decode() for handle in handles]
+
+    def listed(self, family: str) -> list[str]:
+        return [
+            row["handle"]
+            for address in self.addresses
+            for row in self.jobs.page(family, {"limit": "1000", "server": str(address)})["jobs"]
+        ]
+
+    def look(self, family: str, *conditions: str, state: str = "") -> Matching:
+        """What is meant by one who sees the lists now."""
+        self.listed(family)
+        return Matching(family, conditions, time.time(), state)
+
+    def change(self, what: str, matching: Matching, expected: int) -> Report:
+        change = BulkChange(what, "", expected)
+        self.matching.change(what, matching, change)
+        change.ended = time.time()
+        report = change.report()
+        return {name: report[name] for name in ("done", "left", "gone", "problems")}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Servers]:
+    with ExitStack() as stack:
+        yield Servers(stack)
+
+
+@pytest.fixture
+def servers(running: Servers) -> Iterator[Servers]:
+    yield running
+    running.jobs.change("dead drop", ["all"])
+    for family in ("stop", "cancel"):
+        running.change(family, running.look("jobs"), 0)
+
+
+def outcome(done: int, *, left: int = 0, gone: int = 0) -> Report:
+    return {"done": done, "left": left, "gone": gone, "problems": []}
+
+
+@pytest.mark.parametrize("what", ["retry", "drop"])
+def test_all_letters_of_all_servers_are_changed_but_those_that_came_later(servers: Servers, what: str) -> None:
+    early, gone = servers.bury(4), servers.bury(1)
+    other = servers.bury(3, server=1)
+    looked = servers.look("dead", "function=f")
+    counts = servers.matching.count(looked)
+    assert (counts.by_state, counts.missing) == ({"dead": 8}, [])
+    late = [*servers.bury(2), *servers.bury(1, server=1)]
+    servers.jobs.change_each("dead drop", gone)
+    assert servers.matching.count(looked).of(what) == 7
+    assert servers.change(what, looked, counts.of(what)) == outcome(7, gone=1)
+    assert servers.listed("dead") == late
+    assert servers.listed("jobs") == ([*early, *other] if what == "retry" else [])
+
+
+def test_letters_that_can_not_be_tried_again_are_told_apart_from_those_that_are_gone(servers: Servers) -> None:
+    servers.bury(2)
+    with Client(str(servers.addresses[0])) as client:
+        client.submit_background("f", b"", unique="u")
+        servers.servers[0].text(f"fail job {servers.take()} broken".encode())
+        client.submit_background("f", b"", unique="u")  # it has the key now
+    assert servers.change("retry", servers.look("dead"), 5) == outcome(2, left=1, gone=2)
+
+
+def test_waiting_jobs_are_cancelled_and_running_ones_stopped(servers: Servers) -> None:
+    handles = servers.submit(5)
+    assert servers.take() == handles[0]
+    looked = servers.look("jobs")
+    late = servers.submit(1)
+    assert servers.matching.count(looked).of("stop") == 5
+    assert servers.change("cancel", looked, servers.matching.count(looked).of("cancel")) == outcome(4)
+    assert servers.listed("jobs") == [handles[0], *late]
+    assert servers.change("cancel", servers.look("jobs", state="running"), 0) == outcome(0)
+    assert servers.change("stop", servers.look("jobs", state="delayed"), 0) == outcome(0)
+    assert servers.change("stop", servers.look("jobs", "function=f", state="running"), 1) == outcome(1)
+    assert servers.change("stop", servers.look("jobs", "function=f"), 2) == outcome(1, gone=1)
+    assert servers.matching.count(looked).of("stop") == 0
+
+
+def test_a_moment_is_meant_by_the_clock_of_the_manager(servers: Servers) -> None:
+    servers.submit(3)
+    assert servers.matching.count(Matching("jobs", (), time.time() - 60)).of("cancel") == 0
+    assert servers.matching.count(servers.look("jobs", "older=60")).of("cancel") == 0
+    with pytest.raises(ManagerError, match="state= is waiting"):
+        servers.matching.count(servers.look("jobs", state="asleep"))
+
+
+def test_a_list_of_handles_may_be_longer_than_a_line(servers: Servers) -> None:
+    handles = servers.bury(MANY)
+    assert len(" ".join(handles)) > 2 * 8192
+    assert servers.jobs.change_each("dead retry", handles) == MANY
+    assert servers.jobs.change_each("dead retry", handles) == 0
+    for wrong in ("all", "function=f", "H:x 1"):
+        with pytest.raises(NotFound, match="is no handle"):
+            list(command_lines("dead drop", [wrong]))
+
+
+def test_a_server_that_does_not_answer_is_named_and_the_others_are_done(servers: Servers) -> None:
+    servers.bury(2)
+    away = Address("127.0.0.1", 1)
+    both = MatchingJobs(ServerJobs(lambda: [away, *servers.addresses]).servers)
+    looked = servers.look("dead")
+    counts = both.count(looked)
+    assert (counts.of("drop"), [str(away) in reason for reason in counts.missing]) == (2, [True])
+    change = BulkChange("dead drop", "all", 2)
+    both.change("drop", looked, change)
+    assert (change.done, [str(away) in problem for problem in change.problems]) == (2, [True])
+    with pytest.raises(Unreachable):
+        MatchingJobs(ServerJobs(lambda: [away]).servers).count(looked)
+
+
+def test_a_change_is_followed_to_its_end_and_remembered(servers: Servers) -> None:
+    changes, told = BulkChanges(), list[Report]()
+    servers.bury(3)
+
+    def make(change: BulkChange) -> None:
+        servers.matching.change("drop", servers.look("dead"), change)
+
+    change = changes.start(BulkChange("dead drop", "all", 3), make, told.append)
+    *_, last = changes.follow(change.id)
+    assert (last["over"], last["done"], last["problems"]) == (True, 3, [])
+    assert told == [last] == [changes.report(change.id)]
+    with pytest.raises(NotFound):
+        changes.report("x")
+
+
+def test_one_that_breaks_off_says_so_and_there_are_only_a_few_at_a_time() -> None:
+    changes, told = BulkChanges(), list[Report]()
+
+    def refuse(_change: BulkChange) -> None:
+        raise ManagerError("not today")
+
+    def begin(make: Callable[[BulkChange], None]) -> BulkChange:
+        return changes.start(BulkChange("dead drop", "all", 1), make, told.append)
+
+    begun = [begin(refuse) for _ in range(4)]
+    with pytest.raises(NotNow):
+        begin(refuse)
+    for change in begun:
+        *_, last = changes.follow(change.id)
+        assert (last["problems"], last["gone"]) == (["not today"], 0)
+    begin(refuse)
