@@ -156,6 +156,19 @@ class Drain(Section):
     )
 
 
+class FinishedJobs(Section):
+    """The finished jobs that the manager keeps for pages, API and search."""
+
+    max_count: v.Natural = Field(
+        default=100_000,
+        description="Keep the last so many ends, of attempts and of jobs; 0: keep none.",
+        json_schema_extra=shown_default("`100000`"),
+    )
+    max_age: v.PositiveDuration = Field(
+        default=7 * 86400.0, description="Keep them for this long.", json_schema_extra=shown_default("`7d`")
+    )
+
+
 class History(Section):
     """What is kept of pools and functions for the charts, over restarts, in a file of the run folder."""
 
@@ -174,6 +187,11 @@ class History(Section):
         description="Whether our job servers count how the jobs of functions fare; it costs them "
         "[some time for each job](job-server.md#metrics).",
         json_schema_extra=shown_default("with `control.listen`: true"),
+    )
+    finished_jobs: Annotated[FinishedJobs, v.is_mapping] = Field(
+        default=FinishedJobs(),
+        description="Limits for the [finished jobs](operations.md#finished-jobs) that are kept. They are kept if "
+        "`control.listen` is set, or this.",
     )
 
 
@@ -332,6 +350,12 @@ class Config(Section):
     def records_functions(self) -> bool:
         """Whether job servers are asked what they have counted of functions."""
         return self.control.listen is not None if self.history.functions is None else self.history.functions
+
+    @property
+    def kept_finished(self) -> FinishedJobs | None:
+        """The limits for finished jobs; None: none are kept."""
+        bounds, is_asked_for = self.history.finished_jobs, "finished_jobs" in self.history.model_fields_set
+        return bounds if bounds.max_count and (is_asked_for or self.control.listen is not None) else None
 
     @property
     def job_servers(self) -> tuple[JobServer, ...]:

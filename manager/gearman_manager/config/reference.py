@@ -39,6 +39,7 @@ SECTIONS: Final = (
     "History",
     "Control",
     "TrustedProxy",
+    "FinishedJobs",
     "Alerts",
     "AlertTargets",
     "AlertRules",
@@ -57,6 +58,7 @@ _ANCHORS: Final = {
     "PerKey": "per_key",
     "Schedule": "schedules",
     "TrustedProxy": "trusted_proxy",
+    "FinishedJobs": "finished_jobs",
     "Window": "windows",
     "Defaults": "pools",
 }

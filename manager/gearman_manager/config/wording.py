@@ -10,7 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gearman_manager.config.function_keys import Brake, Function, FunctionKeys, PerKey
-from gearman_manager.config.models import Config, Control, Defaults, Drain, JobServer, Limits, Log, TrustedProxy
+from gearman_manager.config.models import (
+    Config,
+    Control,
+    Defaults,
+    Drain,
+    FinishedJobs,
+    JobServer,
+    Limits,
+    Log,
+    TrustedProxy,
+)
 from gearman_manager.config.pool_keys import Pool, PoolKeys, Scale
 from gearman_manager.config.schedule_keys import Schedule
 from gearman_manager.config.section import Section
@@ -35,6 +45,7 @@ _INNER: Final[Mapping[str, type[Section]]] = {
     "cluster": Cluster,
     "dead_letters": DeadLetters,
     "results": KeptResults,
+    "finished_jobs": FinishedJobs,
     "scale": Scale,
     "per_key": PerKey,
     "brake": Brake,

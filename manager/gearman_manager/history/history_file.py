@@ -21,14 +21,21 @@ from gearman_manager.errors import ManagerError
 
 _log = logging.getLogger("history")
 FILE_NAME: Final = "history.db"
-#: With what SQLite puts beside it, and what is left of a file that could not be read.
-FILE_NAMES: Final = frozenset({FILE_NAME, *(FILE_NAME + end for end in ("-wal", "-shm", "-journal", ".broken"))})
-#: The file's size is bounded by pages of 4 KiB, whatever the tables do.
-_MOST_PAGES: Final = 16 * 1024
+#: The file's size is bounded, whatever the tables do.
+MOST_BYTES: Final = 64 << 20
+_PAGE_BYTES: Final = 4096
 #: How long those who wait for an answer do so: the disk may hang.
 PATIENCE_S: Final = 5.0
 Result = TypeVar("Result")
 Job = Callable[[sqlite3.Connection], Result]
+
+
+def file_names(name: str) -> frozenset[str]:
+    """A file's name, those of what SQLite puts beside it, and of what is left of one that could not be read."""
+    return frozenset({name, *(name + end for end in ("-wal", "-shm", "-journal", ".broken"))})
+
+
+FILE_NAMES: Final = file_names(FILE_NAME)
 
 
 class HistoryError(ManagerError):
@@ -38,14 +45,15 @@ class HistoryError(ManagerError):
 class HistoryFile:
     """Runs jobs on the file's connection, one after the other. Nothing is opened before the first job."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
         self._path = path
+        self._most_pages = most_bytes // _PAGE_BYTES
         self._tables: list[str] = []
         self._connection: sqlite3.Connection | None = None
         self._thread: ThreadPool | None = None
 
     def declare(self, table: str) -> None:
-        """A statement `CREATE TABLE IF NOT EXISTS …`, carried out when the file is opened."""
+        """A statement `CREATE TABLE IF NOT EXISTS …`, or one for an index, carried out when the file is opened."""
         self._tables.append(table)
 
     def run(self, job: Job[Result], patience_s: float = PATIENCE_S) -> Result:
@@ -58,12 +66,13 @@ class HistoryFile:
             self._thread = ThreadPool(1)
         try:
             with gevent.Timeout(patience_s):
-                result: Result = self._thread.apply(self._carry_out, (job,))
-                return result
+                result, error = self._thread.apply(self._carry_out, (job,))
         except gevent.Timeout as late:
             raise HistoryError(f"{self._path} is not ready after {patience_s:g} s") from late
-        except (sqlite3.Error, OSError, ValueError) as error:  # sqlite3 lets ValueError of texts and numbers through
+        if error is not None:
             raise HistoryError(f"{self._path} can't be used: {error}") from error
+        answer: Result = result
+        return answer
 
     def close(self) -> None:
         """Close the file. Later jobs open it again."""
@@ -75,7 +84,14 @@ class HistoryFile:
 
     # --- in the thread
 
-    def _carry_out(self, job: Job[Result]) -> Result:
+    def _carry_out(self, job: Job[Result]) -> tuple[Result | None, Exception | None]:
+        """The job's result, or the reason why there is none: of one that is raised here gevent prints a traceback."""
+        try:
+            return self._attempt(job), None
+        except (sqlite3.Error, OSError, ValueError) as error:  # sqlite3 lets ValueError of texts and numbers through
+            return None, error
+
+    def _attempt(self, job: Job[Result]) -> Result:
         try:
             return self._in_transaction(job)
         except sqlite3.DatabaseError as error:
@@ -100,9 +116,10 @@ class HistoryFile:
             os.close(descriptor)
         connection = sqlite3.connect(self._path, timeout=1.0, check_same_thread=False)
         try:
+            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")  # the last moments may be lost with the machine, no more
-            connection.execute(f"PRAGMA max_page_count = {_MOST_PAGES}")
+            connection.execute(f"PRAGMA max_page_count = {self._most_pages}")
             for table in self._tables:
                 connection.execute(table)
         except BaseException:
@@ -116,8 +133,7 @@ class HistoryFile:
             self._connection.close()
             self._connection = None
         for end in ("-wal", "-shm"):
-            self._path.with_name(FILE_NAME + end).unlink(missing_ok=True)
-        self._path.replace(self._path.with_name(FILE_NAME + ".broken"))
-        _log.warning(
-            "%s is broken (%s): the history begins anew, and the old file is %s.broken", self._path, error, FILE_NAME
-        )
+            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+        broken = self._path.with_name(self._path.name + ".broken")
+        self._path.replace(broken)
+        _log.warning("%s is broken (%s): it begins anew, and the old file is %s", self._path, error, broken.name)

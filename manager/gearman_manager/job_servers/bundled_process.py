@@ -60,12 +60,14 @@ class ServerCanNotStart(StartError):
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """The options of a job server's process. number: of this one among several, from 1; 0: it is the only one."""
+    """The options of a job server's process. number: of this one among several, from 1; 0: it is the only one.
+    finished_jobs: how many ends of jobs it keeps for us."""
 
     section: Server  #: of the configuration
     log_level: str
     policies: Path
     number: int = 0
+    finished_jobs: int = 0
 
     @property
     def title(self) -> str:
@@ -240,6 +242,7 @@ def _command(options: ServerOptions, wanted: Listening, supervised: int, store: 
         *("--results", str(results.max_count)),
         *("--results-size", str(results.max_size)),
         *("--result-data", str(results.max_data)),
+        *("--finished-jobs", str(options.finished_jobs)),
         *("--log-file", "stderr", "--supervised-fd", str(supervised), "--bundled"),
         *("--store-url-fd", str(store)),
     ]

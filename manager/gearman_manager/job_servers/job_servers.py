@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import gevent
 
@@ -16,6 +17,8 @@ from gearman_manager.job_servers.bundled import BundledServer
 from gearman_manager.job_servers.bundled_process import ServerCanNotStart, ServerOptions, StartFailure
 
 _log = logging.getLogger("manager")
+#: The ends of jobs that a bundled server keeps for us: two seconds of a thousand jobs each, and as many failures.
+KEPT_ENDS: Final = 4096
 
 
 class JobServers:
@@ -41,9 +44,10 @@ class JobServers:
         # Every connection that opens and closes is the server's INFO: too much between the manager's own lines.
         level = {"info": "NOTICE"}.get(config.log.level, config.log.level.upper())
         several = config.server.instances > 1
+        files = [self._folder / policies_file.file_name(number) for number in range(1, config.server.instances + 1)]
+        ends = KEPT_ENDS if config.kept_finished is not None else 0
         return [
-            ServerOptions(config.server, level, self._folder / policies_file.file_name(number), several * number)
-            for number in range(1, config.server.instances + 1)
+            ServerOptions(config.server, level, file, several * number, ends) for number, file in enumerate(files, 1)
         ]
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import gevent.event
 
+from gearman_client import Address
 from gearman_manager.access.gate import Gate
 from gearman_manager.access.guards import guard
 from gearman_manager.access.session_file import SessionFile
@@ -27,6 +28,8 @@ from gearman_manager.control.server import ControlServer
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
+from gearman_manager.finished.collector import Collector
+from gearman_manager.finished.keeper import Keeper
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.history_file import HistoryFile
 from gearman_manager.history.recording import record_actions
@@ -124,13 +127,15 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         lambda: queues.known.clusters or [[address] for address in job_servers.addresses],
     )
 
-    # Those who are told of troubles.
+    # What is told of the past, and those who are told of troubles.
+    def ours() -> list[Address]:
+        """The job servers that know our text commands."""
+        return [server.address for server in queues.servers if server.is_up and server.is_pushed]
+
+    keeper = Keeper(run_folder.finished_file, lambda: arrangement.config.kept_finished)
+    finished = Collector(ours, keeper)
     deliveries = Deliveries()
-
-    def asked() -> list[str]:
-        return [str(server.address) for server in queues.servers if server.is_up and server.is_pushed]
-
-    questions = ServerQuestions(server_jobs.page, asked)
+    questions = ServerQuestions(server_jobs.page, lambda: list(map(str, ours())))
     watched = Watched(lambda: arrangement.config, generations, workforce, queues)
     alerts = AlertWatch(watched, questions, deliveries)
 
@@ -164,6 +169,8 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         recorder=recorder,
         reports=reports,
         alerts=alerts,
+        keeper=keeper,
+        finished=finished,
     )
     supervisor = Supervisor(run_folder, announcer, parts)
     serve_routes(app, supervisor, parts, sessions, server_jobs, explanations)

@@ -13,6 +13,7 @@ from typing import Final
 
 from gearman_manager.access import session_file
 from gearman_manager.errors import StartError
+from gearman_manager.finished import keeper as finished_jobs
 from gearman_manager.history import history_file
 from gearman_manager.job_servers import policies_file
 
@@ -29,6 +30,7 @@ _OWN: Final = (
     )
     | session_file.FILE_NAMES
     | history_file.FILE_NAMES
+    | finished_jobs.FILE_NAMES
 )
 _FLAGS: Final = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _OTHERS: Final = 0o077
@@ -68,6 +70,11 @@ class RunFolder:
     def history_file(self) -> Path:
         """What has happened; it stays for the next manager here."""
         return self.path / history_file.FILE_NAME
+
+    @property
+    def finished_file(self) -> Path:
+        """The file of finished jobs."""
+        return self.path / finished_jobs.FILE_NAME
 
     @property
     def pid_file(self) -> Path:

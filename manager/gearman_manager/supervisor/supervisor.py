@@ -29,6 +29,8 @@ from gearman_manager.control.server import ControlServer
 from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
 from gearman_manager.errors import ManagerError, StartError
+from gearman_manager.finished.collector import Collector
+from gearman_manager.finished.keeper import Keeper
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.host import process
 from gearman_manager.job_servers.job_servers import JobServers
@@ -96,6 +98,8 @@ class Parts:
     recorder: Recorder
     reports: Reports
     alerts: AlertWatch
+    keeper: Keeper
+    finished: Collector
 
 
 class Supervisor:
@@ -207,6 +211,7 @@ class Supervisor:
         parts.config_watches.follow(parts.arrangement.config)
         parts.alerts.start()
         parts.recorder.start()
+        parts.finished.start()
         self._happen(ManagerEvent.STARTED)
 
     # --- running
@@ -323,7 +328,8 @@ class Supervisor:
         """
         parts = self._parts
         watching = (parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans)
-        closing = (parts.alerts, parts.drain, parts.server_restarts, *watching, parts.recorder, parts.actions)
+        kept = (parts.recorder, parts.actions, parts.finished, parts.keeper)
+        closing = (parts.alerts, parts.drain, parts.server_restarts, *watching, *kept)
         ends = (parts.workforce.kill_all, parts.generations.end, parts.job_servers.stop, process.kill_descendants)
         for step in (*(part.close for part in closing), *ends, self._run_folder.release):
             try:

@@ -1,0 +1,115 @@
+"""Keeps finished jobs in their file, within its bounds, and finds them again."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from gearman_manager.config.models import FinishedJobs
+from gearman_manager.finished import table
+from gearman_manager.finished.attempt import FinishedAttempt
+from gearman_manager.finished.search import Wanted
+from gearman_manager.history.history_file import HistoryError, HistoryFile, file_names
+
+_log = logging.getLogger("history")
+FILE_NAME: Final = "finished.db"
+FILE_NAMES: Final = file_names(FILE_NAME)
+#: A hundred thousand rows with long workloads; of such with long tracebacks fewer.
+MOST_BYTES: Final = 256 << 20
+#: How often rows that are too old are looked for.
+TIDY_EVERY_S: Final = 60.0
+_WRITE_PATIENCE_S: Final = 60.0
+#: How often room is made for one page: each time a tenth of all.
+_MOST_TRIES: Final = 8
+
+
+class Keeper:
+    """The finished jobs that are kept."""
+
+    def __init__(self, path: Path, bounds: Callable[[], FinishedJobs | None]) -> None:
+        """`bounds` gives those in force; None: none are kept."""
+        self._file = HistoryFile(path, MOST_BYTES)
+        for statement in table.TABLES:
+            self._file.declare(statement)
+        self._bounds = bounds
+        #: For how long the rows of a function are kept, by its name, in seconds, if that is shorter than `max_age`.
+        self.retention_s: Callable[[], Mapping[str, float]] = dict
+        self._tidied_at = 0.0
+        self._is_failing = False
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any are kept."""
+        return self._bounds() is not None
+
+    def cursor_of(self, server: str) -> str:
+        """Where to go on with a server; empty: at its first end."""
+        try:
+            return self._file.run(partial(table.cursor_of, server))
+        except HistoryError:
+            return ""  # it will be said when they are to be written
+
+    def keep(self, attempts: Sequence[FinishedAttempt], server: str, cursor: str) -> None:
+        """Write what a server told, and where to go on. Only the calling greenlet waits. What can't be written is lost:
+        the log says so."""
+        bounds = self._bounds()
+        if bounds is None:
+            return
+        try:
+            self._write(partial(table.insert, attempts, server, cursor, bounds.max_count))
+            self._tidy(bounds)
+            self._is_failing = False
+        except HistoryError as error:
+            if not self._is_failing:
+                _log.warning("%s; finished jobs are not kept until it can", error)
+            self._is_failing = True
+
+    def _write(self, insert: Callable[[sqlite3.Connection], None]) -> None:
+        for left in reversed(range(_MOST_TRIES)):
+            try:
+                self._file.run(insert, _WRITE_PATIENCE_S)
+                return
+            except HistoryError as error:
+                if not left or getattr(error.__cause__, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+                    raise
+                self._file.run(table.make_room, _WRITE_PATIENCE_S)
+
+    def _tidy(self, bounds: FinishedJobs) -> None:
+        """Delete what is too old, a part at a time."""
+        now, unix_now = time.monotonic(), time.time()
+        if now < self._tidied_at + TIDY_EVERY_S:
+            return
+        self._tidied_at = now
+        ages: list[tuple[float, str | None]] = [(bounds.max_age, None)]
+        ages += [(age_s, function) for function, age_s in self.retention_s().items() if age_s < bounds.max_age]
+        for age_s, function in ages:
+            while self._file.run(partial(table.delete_older, unix_now - age_s, function), _WRITE_PATIENCE_S):
+                pass
+
+    def page(self, wanted: Wanted, limit: int, before: int | None) -> list[dict[str, Any]]:
+        """The kept ends that are wanted, the newest first: at most `limit`, of those before an id.
+
+        Raises:
+            HistoryError: they can't be read.
+        """
+        if not self.is_on:
+            return []
+        where, values = wanted.condition(before)
+        return self._file.run(partial(table.rows, where, values, limit))
+
+    def attempts_of(self, handle: str) -> list[dict[str, Any]]:
+        """What is kept of a job, its last attempts, the first one first; none: nothing is.
+
+        Raises:
+            HistoryError: it can't be read.
+        """
+        return self._file.run(partial(table.attempts_of, handle)) if self.is_on else []
+
+    def close(self) -> None:
+        """Keep nothing more."""
+        self._file.close()

@@ -1,0 +1,62 @@
+"""What is looked for among finished jobs, as a condition in SQL. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gearman_manager.finished.table import TAG_MARK
+
+_ESCAPE: Final = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
+_LIKE: Final = "LIKE ? ESCAPE '\\'"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The conditions; None: any. All have to be met."""
+
+    handle: str | None = None
+    unique: str | None = None
+    function: str | None = None
+    tag: str | None = None
+    #: The outcome.
+    state: str | None = None
+    #: A part of the workload, or of the error or its traceback; capital letters of ASCII do not matter.
+    text: str | None = None
+    #: The time of the end: from, and up to (Unix seconds).
+    since: float | None = None
+    until: float | None = None
+    #: Whether attempts that others follow are meant too, not only the ends of jobs.
+    with_attempts: bool = False
+
+    def condition(self, before: int | None) -> tuple[str, list[Any]]:
+        """The condition behind SELECT … FROM finished, and its values; `before` is an id."""
+        clauses: list[str] = []
+        values: list[Any] = []
+
+        def add(clause: str, *given: object) -> None:
+            clauses.append(clause)
+            values.extend(given)
+
+        if not self.with_attempts:
+            add("follows <> 'retry'")
+        if before is not None:
+            add("id < ?", before)
+        for column, value in (
+            ("handle", self.handle),
+            ("unique_key", self.unique),
+            ("function", self.function),
+            ("outcome", self.state),
+        ):
+            if value is not None:
+                add(f"{column} = ?", value)
+        if self.since is not None:
+            add("at >= ?", self.since)
+        if self.until is not None:
+            add("at <= ?", self.until)
+        if self.tag is not None:
+            add("instr(tags, ?) > 0", f"{TAG_MARK}{self.tag}{TAG_MARK}")
+        if self.text is not None:
+            pattern = f"%{self.text.translate(_ESCAPE)}%"
+            add(f"(workload {_LIKE} OR error {_LIKE} OR traceback {_LIKE})", pattern, pattern, pattern)
+        return f" WHERE {' AND '.join(clauses)}" if clauses else "", values

@@ -1,0 +1,96 @@
+"""The table of finished jobs, in SQL. Its functions run in the thread of the history's file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+from gearman_manager.finished.attempt import FinishedAttempt
+
+#: Between the tags of a job, before the first and behind the last.
+TAG_MARK: Final = "\x1f"
+_NAMES: Final = tuple(field.name for field in fields(FinishedAttempt))
+#: The columns in the order of the fields; the long texts are last, so that most searches do not read them.
+_COLUMNS: Final = (
+    *("id", "server", "run", "number", "at", "handle", "function", "unique_key", "priority", "is_background"),
+    *("outcome", "follows", "attempt", "submitted", "started", "worker", "host", "workload_bytes", "progress", "tags"),
+    *("error", "workload", "result", "traceback"),
+)
+_FIELD_OF: Final = {column: {"unique_key": "unique"}.get(column, column) for column in _COLUMNS}
+_TYPES: Final = dict.fromkeys(("number", "is_background", "attempt", "workload_bytes"), "INTEGER") | dict.fromkeys(
+    ("at", "submitted", "started"), "REAL"
+)
+TABLES: Final = (
+    "CREATE TABLE IF NOT EXISTS finished (id INTEGER PRIMARY KEY AUTOINCREMENT, "
+    + ", ".join(f"{column} {_TYPES.get(column, 'TEXT')}" for column in _COLUMNS[1:])
+    + ")",
+    "CREATE INDEX IF NOT EXISTS finished_by_handle ON finished (handle)",
+    "CREATE INDEX IF NOT EXISTS finished_by_time ON finished (at)",
+    "CREATE TABLE IF NOT EXISTS finished_cursors (server TEXT PRIMARY KEY, cursor TEXT) WITHOUT ROWID",
+)
+_INSERT: Final = f"INSERT INTO finished ({', '.join(_COLUMNS[1:])}) VALUES ({', '.join('?' * (len(_COLUMNS) - 1))})"
+#: Rows that one statement deletes: a few milliseconds.
+_DELETED_AT_ONCE: Final = 2000
+#: The part of all rows that makes room when the file is full.
+_MADE_ROOM: Final = 0.1
+#: The number of attempts of one job that are told, the last ones.
+MOST_ATTEMPTS: Final = 200
+
+
+def cursor_of(server: str, connection: sqlite3.Connection) -> str:
+    """Where to go on with a server; empty: at its first end."""
+    row = connection.execute("SELECT cursor FROM finished_cursors WHERE server = ?", (server,)).fetchone()
+    return "" if row is None else str(row[0])
+
+
+def insert(
+    attempts: Sequence[FinishedAttempt], server: str, cursor: str, most: int, connection: sqlite3.Connection
+) -> None:
+    """Write what a server told, and where to go on with it. Of more than `most` rows in all the oldest ones go."""
+    connection.executemany(_INSERT, [_values(each) for each in attempts])
+    connection.execute("INSERT OR REPLACE INTO finished_cursors VALUES (?, ?)", (server, cursor))
+    connection.execute("DELETE FROM finished WHERE id <= (SELECT max(id) FROM finished) - ?", (most,))
+
+
+def make_room(connection: sqlite3.Connection) -> None:
+    """Delete the oldest rows: the file is as large as it may become."""
+    first, last = connection.execute("SELECT min(id), max(id) FROM finished").fetchone()
+    if first is not None:
+        connection.execute("DELETE FROM finished WHERE id <= ?", (first + int((last - first) * _MADE_ROOM),))
+
+
+def delete_older(before: float, function: str | None, connection: sqlite3.Connection) -> bool:
+    """Delete some of the rows that ended before that time, of one function or of all. Returns whether there may be
+    more."""
+    chosen = "at < ?" if function is None else "at < ? AND function = ?"
+    values = (before,) if function is None else (before, function)
+    few = f"SELECT id FROM finished WHERE {chosen} LIMIT {_DELETED_AT_ONCE}"
+    deleted = connection.execute(f"DELETE FROM finished WHERE id IN ({few})", values).rowcount
+    return deleted == _DELETED_AT_ONCE
+
+
+def rows(where: str, values: Iterable[object], limit: int, connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """The rows that meet a condition, the newest first, by the names of `FinishedAttempt`."""
+    query = f"SELECT {', '.join(_COLUMNS)} FROM finished{where} ORDER BY id DESC LIMIT ?"
+    return [_row(row) for row in connection.execute(query, (*values, limit))]
+
+
+def attempts_of(handle: str, connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """What is kept of a job, its last attempts, the first one first."""
+    return rows(" WHERE handle = ?", (handle,), MOST_ATTEMPTS, connection)[::-1]
+
+
+def _values(attempt: FinishedAttempt) -> tuple[Any, ...]:
+    tags = TAG_MARK.join(("", *attempt.tags, "")) if attempt.tags else ""
+    return tuple(tags if column == "tags" else getattr(attempt, _FIELD_OF[column]) for column in _COLUMNS[1:])
+
+
+def _row(row: Sequence[Any]) -> dict[str, Any]:
+    found: Mapping[str, Any] = {_FIELD_OF[column]: value for column, value in zip(_COLUMNS, row, strict=True)}
+    tags = found["tags"].strip(TAG_MARK).split(TAG_MARK) if found["tags"] else []
+    return {**found, "is_background": bool(found["is_background"]), "tags": tags}
+
+
+assert set(_FIELD_OF.values()) == set(_NAMES)

@@ -1,0 +1,162 @@
+"""Finished jobs are kept over restarts, within bounds of number, age and size, and are found again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gearman_manager.config.models import FinishedJobs
+from gearman_manager.finished import keeper as keeper_module
+from gearman_manager.finished.keeper import FILE_NAME, Keeper
+from gearman_manager.finished.search import Wanted
+from gearman_manager.finished.table import MOST_ATTEMPTS
+from gearman_manager.history.history_file import HistoryError
+
+from .conftest import SERVER, Bounds, attempt
+
+
+def handles(keeper: Keeper, wanted: Wanted | None = None, limit: int = 100, before: int | None = None) -> list[int]:
+    """The numbers of the handles that are found."""
+    return [int(row["handle"].rpartition(":")[2]) for row in keeper.page(wanted or Wanted(), limit, before)]
+
+
+def test_all_that_is_known_is_kept_over_restarts(make_keeper: Callable[[], Keeper]) -> None:
+    made = attempt(1, unique="u", tags=("a", "b c"), started=None, error="\0<b>", traceback="x\ny", follows="dead")
+    keeper = make_keeper()
+    assert keeper.cursor_of(SERVER) == ""
+    keeper.keep([made], SERVER, "r1.1")
+    keeper.close()
+    again = make_keeper()
+    assert again.cursor_of(SERVER) == "r1.1"
+    (row,) = again.page(Wanted(), 10, None)
+    fields = {name: getattr(made, name) for name in made.__dataclass_fields__}
+    assert row == fields | {"id": 1, "tags": ["a", "b c"]}
+
+
+def test_pages_go_back_from_the_newest(keeper: Keeper) -> None:
+    keeper.keep([attempt(number) for number in range(5)], SERVER, "r1.5")
+    assert handles(keeper, limit=2) == [4, 3]
+    assert handles(keeper, limit=2, before=4) == [2, 1]
+    assert handles(keeper, before=1) == []
+
+
+NOW = time.time()
+WANTED = [
+    (Wanted(handle="H:test:1"), [1]),
+    (Wanted(unique="u"), [1]),
+    (Wanted(function="g"), [2]),
+    (Wanted(tag="a"), [2, 1]),
+    (Wanted(tag="b c"), [1]),
+    (Wanted(tag="b"), []),
+    (Wanted(state="exception"), [2]),
+    (Wanted(state="exception", with_attempts=True), [4, 2]),
+    (Wanted(since=NOW - 250), [3, 2]),
+    (Wanted(until=NOW - 250), [1]),
+    (Wanted(since=NOW - 250, until=NOW - 150), [2]),
+    (Wanted(text="ALICE"), [1]),
+    (Wanted(text="100%"), [2]),
+    (Wanted(text="1_0"), []),
+    (Wanted(text="a\\x00b"), [3]),
+    (Wanted(text="deep"), [2]),
+    (Wanted(text="' OR 1=1 --"), []),
+    (Wanted(function="g", state="complete"), []),
+    (Wanted(), [3, 2, 1]),
+    (Wanted(with_attempts=True), [4, 3, 2, 1]),
+]
+
+
+@pytest.fixture
+def four(keeper: Keeper) -> Keeper:
+    failed = attempt(2, function="g", at=NOW - 200, tags=("a",), outcome="exception", error="100% full", follows="dead")
+    some = [
+        attempt(1, unique="u", at=NOW - 300, tags=("a", "b c"), workload='{"to": "Alice@example.com"}'),
+        failed,
+        attempt(3, at=NOW - 100, workload="a\\x00b"),
+        attempt(4, outcome="exception", follows="retry", at=NOW - 50),
+    ]
+    object.__setattr__(failed, "traceback", "File x\n  in deep")
+    keeper.keep(some, SERVER, "r1.4")
+    return keeper
+
+
+@pytest.mark.parametrize(("wanted", "found"), WANTED)
+def test_conditions_choose_and_wildcards_are_characters(four: Keeper, wanted: Wanted, found: list[int]) -> None:
+    assert handles(four, wanted) == found
+
+
+def test_the_attempts_of_a_job_come_in_their_order(keeper: Keeper) -> None:
+    some = [attempt(number, handle="H:test:9", attempt=number) for number in range(1, 4)]
+    keeper.keep([attempt(8), *some], SERVER, "r1.4")
+    assert [row["attempt"] for row in keeper.attempts_of("H:test:9")] == [1, 2, 3]
+    assert keeper.attempts_of("H:test:77") == []
+    many = [attempt(number, handle="H:test:1", attempt=number) for number in range(1, MOST_ATTEMPTS + 10)]
+    keeper.keep(many, SERVER, "r1.999")
+    rows = keeper.attempts_of("H:test:1")
+    assert (len(rows), rows[-1]["attempt"]) == (MOST_ATTEMPTS, MOST_ATTEMPTS + 9)
+
+
+def test_of_too_many_the_oldest_go(keeper: Keeper, bounds: Bounds) -> None:
+    bounds.now = FinishedJobs(max_count=3)
+    keeper.keep([attempt(number) for number in range(5)], SERVER, "r1.5")
+    keeper.keep([attempt(5)], SERVER, "r1.6")
+    assert handles(keeper) == [5, 4, 3]
+
+
+def test_what_is_too_old_goes_and_sooner_where_a_function_says_so(keeper: Keeper, bounds: Bounds) -> None:
+    bounds.now = FinishedJobs.model_validate({"max_age": "1h"})
+    keeper.retention_s = lambda: {"secret": 60.0, "long": 99999.0}
+    now = time.time()
+    old = [attempt(1, at=now - 4000), attempt(2, at=now - 4000, function="long"), attempt(3, at=now - 90)]
+    keeper.keep([*old, attempt(4, at=now - 90, function="secret"), attempt(5, function="secret")], SERVER, "r1.5")
+    assert handles(keeper) == [5, 3]
+
+
+def test_a_full_file_makes_room(
+    make_keeper: Callable[[], Keeper], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "MOST_BYTES", 400 << 10)
+    keeper = make_keeper()
+    for begin in range(0, 400, 20):
+        some = [attempt(number, traceback="t" * 4000) for number in range(begin, begin + 20)]
+        keeper.keep(some, SERVER, f"r1.{begin}")
+    found = handles(keeper, limit=500)
+    assert found[0] == 399
+    assert found == list(range(399, 399 - len(found), -1))
+    assert 40 < len(found) < 120
+    assert (tmp_path / FILE_NAME).stat().st_size <= 400 << 10
+
+
+def test_a_file_that_cannot_be_written_is_said_once_and_the_rest_goes_on(
+    keeper: Keeper, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+    with caplog.at_level(logging.WARNING):
+        for number in range(3):
+            keeper.keep([attempt(number)], SERVER, "r1.1")
+        assert keeper.cursor_of(SERVER) == ""
+        with pytest.raises(HistoryError):
+            keeper.page(Wanted(), 10, None)
+        assert [record.message.partition("; ")[2] for record in caplog.records] == [
+            "finished jobs are not kept until it can"
+        ]
+        (tmp_path / FILE_NAME).rmdir()
+        keeper.keep([attempt(7)], SERVER, "r1.2")
+    assert handles(keeper) == [7]
+
+
+def test_a_broken_file_costs_the_history_alone(keeper: Keeper, tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"no database" * 1000)
+    keeper.keep([attempt(7)], SERVER, "r1.2")
+    assert handles(keeper) == [7]
+    assert (tmp_path / f"{FILE_NAME}.broken").exists()
+
+
+def test_nothing_is_kept_or_told_while_it_is_off(keeper: Keeper, bounds: Bounds, tmp_path: Path) -> None:
+    bounds.now = None
+    keeper.keep([attempt(1)], SERVER, "r1.1")
+    assert (keeper.page(Wanted(), 10, None), keeper.attempts_of("H:test:1")) == ([], [])
+    assert not (tmp_path / FILE_NAME).exists()
