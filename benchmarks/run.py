@@ -31,6 +31,7 @@ import scrape
 import stalls
 import task_sets
 import tls
+import watched
 from running_manager import programs_of
 from scope import Scope
 from servers import our_version
@@ -60,6 +61,7 @@ SUBJECTS: Final = {
     "manager": Subject(manager.report, rounds=3),
     "reload": Subject(reload.report, rounds=3),
     "scrape": Subject(scrape.report, rounds=3),
+    "watched": Subject(watched.report, rounds=1),
     "background": Subject(background.report, rounds=3),
     "calls": Subject(client_calls.report, rounds=5),
     "async_client": Subject(async_client.report, rounds=3),

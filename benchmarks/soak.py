@@ -14,9 +14,10 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import soak_dashboard
 import soak_workers
 
-SOAKS: Final = {"workers": soak_workers.run}
+SOAKS: Final = {"workers": soak_workers.run, "dashboard": soak_dashboard.run}
 
 
 def main() -> int:
