@@ -20,7 +20,7 @@ from gearman_client import Client
 POOLS: Final = 200
 DEADLINE_S: Final = 300.0
 MOST_TO_CONTENT_S: Final = 5.0
-#: The growth of the page's heap that is no leak, in the second half of the time: what it has just got, and not yet used.
+#: The growth of the page's heap that is no leak, in the second half of the time: what it has just got.
 MOST_GROWTH_BYTES: Final = 1_000_000
 PATHS: Final = (
     "/",

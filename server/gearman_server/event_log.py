@@ -46,15 +46,19 @@ from gearman_server.jobs.events import (
     LettersForgotten,
     RequestRefused,
     ResultsForgotten,
-    ScheduleClockSet,
-    ScheduleRan,
-    ScheduleRefused,
-    ScheduleSkipped,
     ShutdownRequested,
     StoreFailed,
     StoreFenced,
     StoreLost,
     StoreRecovered,
+)
+from gearman_server.jobs.schedule_rules import (
+    ScheduleClockSet,
+    SchedulePaused,
+    ScheduleRan,
+    ScheduleRefused,
+    ScheduleResumed,
+    ScheduleSkipped,
 )
 from gearman_server.log import NOTICE, logger
 
@@ -99,6 +103,8 @@ _LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
             KeysForgotten,
             LettersForgotten,
             ResultsForgotten,
+            SchedulePaused,
+            ScheduleResumed,
             ScheduleSkipped,
             ShutdownRequested,
             StoreRecovered,
@@ -208,6 +214,8 @@ _MESSAGES: Final[dict[type[Event], str]] = {
     BatchEnded: "batch {batch}: done, {complete} of {jobs} jobs are complete, success: {is_success}",
     BatchesForgotten: "{batches} batches are forgotten before their time: very many are done",
     ChainBroken: "job {handle} of {function}: complete, but the chain ends here: {reason}",
+    SchedulePaused: "connection {identity}: has paused schedule {name}: no run of it is due",
+    ScheduleResumed: "connection {identity}: has resumed schedule {name}",
     ScheduleRan: "schedule {name}: job {handle} of {function} is submitted",
     ScheduleSkipped: "schedule {name}: runs of {function} were missed since {since} UTC, and are left out",
     ScheduleRefused: "schedule {name}: {function} can't be submitted, this run is left out: {reason}",

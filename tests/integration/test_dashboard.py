@@ -397,6 +397,17 @@ def test_a_schedule_is_run_now(pages: Pages) -> None:
     assert (status, address.startswith("/gearman/jobs/H:")) == (303, True)
     eventually(lambda: "<td>never</td>" not in pages.page("/schedules"), "it has run")
     assert pages.post("/schedules/none/trigger")[0] == 404
+    assert f'href="{address.partition("?")[0]}"' in pages.page("/schedules")
+
+
+def test_a_schedule_is_paused_and_resumed(pages: Pages) -> None:
+    assert pages.post("/schedules/yearly/pause") == (303, "/gearman/schedules?said=schedule-paused")
+    page = pages.page("/schedules")
+    assert "<b>paused</b>" in page
+    assert "/schedules/yearly/pause" not in page
+    assert pages.post("/schedules/yearly/resume") == (303, "/gearman/schedules?said=schedule-resumed")
+    assert "<b>paused</b>" not in pages.page("/schedules")
+    assert pages.post("/schedules/none/pause")[0] == 404
 
 
 def test_who_did_what_is_shown_with_what_a_form_said(pages: Pages) -> None:

@@ -34,6 +34,14 @@ def test_a_schedule_runs_by_the_clock_and_on_request_and_is_listed(napping: Runn
     eventually(lambda: "ticked with by hand" in napping.log(), "it runs at once")
     assert listed(napping)[1]["last_run"] is not None
 
+    napping.command("schedules", "pause", "often")
+    assert (listed(napping)[0]["paused_at"] is None, listed(napping)[1]["paused_at"]) == (False, None)
+    assert "paused" in napping.command("schedules").stdout
+    ran = napping.log().count('ticked with {"n":1}') + 1  # one may be under way
+    napping.command("schedules", "resume", "often")
+    eventually(lambda: napping.log().count('ticked with {"n":1}') > ran, "it runs again")
+    assert napping.command("schedules", "pause", "never", check=False).returncode == 1
+
     refused = napping.command("schedules", "trigger", "never", check=False)
     assert refused.returncode == 1
     assert "there is no schedule never" in refused.stderr

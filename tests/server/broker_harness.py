@@ -241,6 +241,9 @@ class BatchStore:
     def note_run(self, run: ScheduleRun) -> None:
         self.mark_schedule(run.name, run.mark)
 
+    def pause_schedule(self, name: str, mark: ScheduleMark) -> None:
+        self.mark_schedule(name, mark)
+
     def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
         self.marks[name] = mark
 

@@ -58,7 +58,11 @@ def schedule_routes(jobs: ServerJobs) -> Blueprint:
     routes = Blueprint("schedules", __name__)
 
     @routes.get("/schedules")
-    @Operation("The schedules, with their next and last runs.", {200: list_of(SCHEDULE)}, refusals=(409, 502))
+    @Operation(
+        "The schedules, with their next and last runs, and since when they are paused.",
+        {200: list_of(SCHEDULE)},
+        refusals=(409, 502),
+    )
     def schedules() -> ResponseReturnValue:
         return jsonify(jobs.schedules())
 
@@ -71,5 +75,16 @@ def schedule_routes(jobs: ServerJobs) -> Blueprint:
     )
     def trigger() -> ResponseReturnValue:
         return jsonify({"handle": jobs.trigger(name_of(json_body(), "name", "the name of a schedule"))})
+
+    @routes.post("/schedules/<any(pause, resume):what>")
+    @Operation(
+        "Have no run of a schedule due from now on, or have its runs due again.",
+        {200: record(what=TEXT)},
+        body=only("name", name=NAME),
+        refusals=(404, 409, 502),
+    )
+    def pause(what: str) -> ResponseReturnValue:
+        jobs.pause_schedule(name_of(json_body(), "name", "the name of a schedule"), is_end=what == "resume")
+        return jsonify({"what": what})
 
     return routes

@@ -160,5 +160,7 @@ SCHEDULE: Final = record(
     priority=TEXT,
     missed=TEXT,
     unique=TEXT,
+    last_handle=TEXT,
+    paused_at=or_null(MOMENT),
     server=TEXT,
 )

@@ -1,4 +1,4 @@
-"""The commands `schedules` and `schedules trigger`: jobs that the job servers submit by the clock."""
+"""The command `schedules`, with `trigger`, `pause` and `resume`: jobs that the job servers submit by the clock."""
 
 from __future__ import annotations
 
@@ -41,6 +41,27 @@ def trigger(context: click.Context, name: str) -> None:
     click.echo(answer["handle"])
 
 
+@schedules.command(short_help="Have no run of a schedule due until `resume`.")
+@click.argument("name")
+@click.pass_context
+@mistakes_are_messages
+def pause(context: click.Context, name: str) -> None:
+    """Have no run of the schedule NAME due from now on, also after a restart if the job server's store is durable. What
+    is due meanwhile is not made up for."""
+    ask(context, "POST", "/schedules/pause", {"name": name})
+    click.echo(f"schedule {name} is paused")
+
+
+@schedules.command(short_help="Have the runs of a paused schedule due again.")
+@click.argument("name")
+@click.pass_context
+@mistakes_are_messages
+def resume(context: click.Context, name: str) -> None:
+    """Have the runs of the schedule NAME due again."""
+    ask(context, "POST", "/schedules/resume", {"name": name})
+    click.echo(f"schedule {name} goes on")
+
+
 def _show(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -54,7 +75,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     now = time.time()
     for row in rows:
         last = "never" if row["last_run"] is None else _clock(row["last_run"])
-        due = duration(max(0.0, row["next"] - now))
+        due = "paused" if row["paused_at"] is not None else duration(max(0.0, row["next"] - now))
         cells = (row["schedule"], row["function"], _clock(row["next"]), due, last, row["timing"], row["missed"])
         table.add_row(*map(Text, cells), Text(row["unique"]))
     wide_console().print(table)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -37,7 +38,10 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         *("is_counting", "opened", "closed", "ended"),
     ),
     "dead": ("handle", "function", "priority", "attempts", "died", "bytes", "unique", "error", "preview"),
-    "schedules": ("schedule", "function", "next", "last_run", "timing", "priority", "missed", "unique"),
+    "schedules": (
+        *("schedule", "function", "next", "last_run", "timing", "priority", "missed", "unique", "last_handle"),
+        "paused_at",
+    ),
 }
 _LISTS: Final[Mapping[str, str]] = {
     "jobs": "jobs list",
@@ -66,6 +70,7 @@ _SECONDS: Final = frozenset(
         "first_attempt",
         "last_attempt",
         "not_before",
+        "paused_at",
         "expires",
         "opens_in_s",
         "next",
@@ -266,7 +271,11 @@ class ServerJobs:
                 if answer.startswith(b"ERR UNKNOWN_COMMAND"):
                     continue  # a foreign server has none
                 cells = (line.split(b"\t") for line in lines_of(answer))
-                rows += [{**_row(zip(_COLUMNS["schedules"], row, strict=True)), "server": server} for row in cells]
+                # One of before schedules could be paused tells less.
+                names = _COLUMNS["schedules"]
+                rows += [
+                    {**_row(zip_longest(names, row[: len(names)], fillvalue=b"")), "server": server} for row in cells
+                ]
         return rows
 
     def trigger(self, name: str) -> str:
@@ -283,7 +292,25 @@ class ServerJobs:
                     return answer.split()[1].decode()
                 if not answer.startswith((b"ERR UNKNOWN_SCHEDULE", b"ERR UNKNOWN_COMMAND")):
                     raise refusal(answer)
-        raise NotFound(f"there is no schedule {name}; `gearman-manager schedules` lists those that there are")
+        raise _no_schedule(name)
+
+    def pause_schedule(self, name: str, *, is_end: bool = False) -> None:
+        """Have no run of a schedule due, or its runs due again, on all job servers that have it.
+
+        Raises:
+            ManagerError: no server has such a schedule, or one refuses.
+        """
+        command = f"schedules {'resume' if is_end else 'pause'} {word(name, 'name of a schedule')}"
+        found = 0
+        for server in self.servers.one_of_each():
+            with self.servers.connected(server) as admin:
+                answer = admin.command(command)
+            if answer.startswith(b"OK"):
+                found += 1
+            elif not answer.startswith((b"ERR UNKNOWN_SCHEDULE", b"ERR UNKNOWN_COMMAND")):
+                raise refusal(answer)
+        if not found:
+            raise _no_schedule(name)
 
 
 def conditions_of(texts: Mapping[str, str], older_s: float | None) -> list[str]:
@@ -303,6 +330,10 @@ def _next(addresses: Sequence[str], server: str, cursor: str | None) -> dict[str
         return {"server": server, "after": cursor}
     following = addresses[addresses.index(server) + 1 :]
     return {"server": following[0]} if following else None
+
+
+def _no_schedule(name: str) -> NotFound:
+    return NotFound(f"there is no schedule {name}; `gearman-manager schedules` lists those that there are")
 
 
 def _row(cells: Any) -> Row:

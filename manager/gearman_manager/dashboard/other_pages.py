@@ -32,6 +32,11 @@ def add_schedules(routes: Blueprint, jobs: ServerJobs) -> None:
     def trigger(name: str) -> ResponseReturnValue:
         return done(url_for("dashboard.job", handle=jobs.trigger(name)), "triggered")
 
+    @routes.post("/schedules/<path:name>/<any(pause, resume):what>")
+    def pause_schedule(name: str, what: str) -> ResponseReturnValue:
+        jobs.pause_schedule(name, is_end=what == "resume")
+        return done(url_for("dashboard.schedules"), f"schedule-{what}d")
+
 
 def add_servers(routes: Blueprint, overview: Callable[[], Report], status: StatusReport) -> None:
     """The page of job servers."""

@@ -10,6 +10,14 @@ from typing import Final, NamedTuple, TypeAlias
 
 from gearman_server.jobs.access import Identity
 from gearman_server.jobs.batch_rows import BatchEnded, BatchesForgotten, ChainBroken
+from gearman_server.jobs.schedule_rules import (
+    ScheduleClockSet,
+    SchedulePaused,
+    ScheduleRan,
+    ScheduleRefused,
+    ScheduleResumed,
+    ScheduleSkipped,
+)
 
 
 class ConnectionOpened(NamedTuple):
@@ -275,37 +283,6 @@ class KeysForgotten(NamedTuple):
     keys: int
 
 
-class ScheduleRan(NamedTuple):
-    """A schedule's job was submitted."""
-
-    name: str
-    function: bytes
-    handle: bytes
-
-
-class ScheduleSkipped(NamedTuple):
-    """The runs of a schedule since that time (Unix seconds) were missed, and are not made up for."""
-
-    name: str
-    function: bytes
-    since: float
-
-
-class ScheduleRefused(NamedTuple):
-    """A schedule's job could not be submitted: this run is skipped."""
-
-    name: str
-    function: bytes
-    reason: bytes
-
-
-class ScheduleClockSet(NamedTuple):
-    """A schedule's mark is at a time (Unix seconds) that is now far in the future: it begins anew."""
-
-    name: str
-    until: float
-
-
 class ShutdownRequested(NamedTuple):
     """An administrator sent the text command `shutdown`; the server ends once the answer has left."""
 
@@ -371,6 +348,8 @@ Event: TypeAlias = (
     | ScheduleSkipped
     | ScheduleRefused
     | ScheduleClockSet
+    | SchedulePaused
+    | ScheduleResumed
     | ShutdownRequested
     | StoreFailed
     | StoreRecovered

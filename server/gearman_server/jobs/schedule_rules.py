@@ -1,4 +1,5 @@
-"""Schedules: the jobs that are submitted by the clock, and their times. Pure data; `schedule_keys` reads them."""
+"""Schedules: the jobs that are submitted by the clock, their times, and what happens to them. Pure data;
+`schedule_keys` reads the rules, and the events go the way of all others (see `events`)."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gearman_server.jobs.job import NORMAL
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.access import Identity
     from gearman_server.jobs.job import Job
     from gearman_server.options.timing import Timing
 
@@ -44,8 +46,11 @@ class ScheduleMark(NamedTuple):
     timing: str
     #: All runs that were due up to this time have been dealt with.
     handled_until: float
-    #: When a job was last submitted, by the clock or by hand.
+    #: When a job was last submitted, by the clock or by hand, and its handle.
     last_run: float | None = None
+    last_handle: bytes | None = None
+    #: Since when an operator has it paused: meanwhile no run is due, and none is made up for.
+    paused_at: float | None = None
 
 
 class ScheduleRun(NamedTuple):
@@ -59,3 +64,51 @@ class ScheduleRun(NamedTuple):
     job: Job | None
     #: The mark before it.
     earlier: ScheduleMark
+
+
+# --- events
+
+
+class ScheduleRan(NamedTuple):
+    """A schedule's job was submitted."""
+
+    name: str
+    function: bytes
+    handle: bytes
+
+
+class ScheduleSkipped(NamedTuple):
+    """The runs of a schedule since that time (Unix seconds) were missed, and are not made up for."""
+
+    name: str
+    function: bytes
+    since: float
+
+
+class ScheduleRefused(NamedTuple):
+    """A schedule's job could not be submitted: this run is skipped."""
+
+    name: str
+    function: bytes
+    reason: bytes
+
+
+class ScheduleClockSet(NamedTuple):
+    """A schedule's mark is at a time (Unix seconds) that is now far in the future: it begins anew."""
+
+    name: str
+    until: float
+
+
+class SchedulePaused(NamedTuple):
+    """An operator has paused a schedule: no run of it is due any more."""
+
+    identity: Identity
+    name: str
+
+
+class ScheduleResumed(NamedTuple):
+    """An operator has ended a schedule's pause."""
+
+    identity: Identity
+    name: str

@@ -241,8 +241,7 @@ Verdict: TypeAlias = (
 
 
 class Store(LetterStore, ResultStore, KeyStore, BatchStore, Protocol):
-    """Keeps background jobs, their dead letters and results, batches of jobs, the schedules' marks, and the functions'
-    pauses."""
+    """Keeps background jobs, letters, results, batches of jobs, marks of schedules, and pauses of functions."""
 
     #: News for the broker, the oldest first; the broker takes them out.
     verdicts: deque[Verdict]
@@ -295,16 +294,18 @@ class Store(LetterStore, ResultStore, KeyStore, BatchStore, Protocol):
     def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
         """Write a schedule's progress that is no run. At the start the marks are handed to `Scheduler.restore`."""
 
+    def pause_schedule(self, name: str, mark: ScheduleMark) -> None:
+        """Write that the schedule is paused, or no longer, as its mark says."""
+
     def note_run(self, run: ScheduleRun) -> None:
-        """Write a run's mark, in the same transaction as the insert of its job. If other servers have the same
-        schedules, `RunsSettled` tells whose run it is."""
+        """Write a run's mark with its job's insert. If others have the schedules, `RunsSettled` tells whose it is."""
 
     def forget_schedules(self, names: Sequence[str]) -> None:
         """Forget the marks of schedules that no longer exist."""
 
     def set_pause(self, function: bytes, since: float | None) -> None:
-        """Write that the function is paused since that time (Unix seconds); None: it is no longer paused. A verdict
-        tells when that is written. At the start the pauses are handed to `Pauses.restore`."""
+        """Write since when (Unix seconds) a function is paused; None: it is no longer. `PausesKnown` tells when that is
+        written. At the start the pauses are handed to `Pauses.restore`."""
 
 
 class MemoryStore:
@@ -384,6 +385,9 @@ class MemoryStore:
         """Nothing to do."""
 
     def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
+        """Nothing to do."""
+
+    def pause_schedule(self, name: str, mark: ScheduleMark) -> None:
         """Nothing to do."""
 
     def note_run(self, run: ScheduleRun) -> None:

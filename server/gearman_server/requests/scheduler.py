@@ -1,7 +1,8 @@
 """Submits jobs by the clock: a schedule's job once for each due time, in spite of restarts and clock changes. Pure.
 
 The mark of a run is written in the same transaction as its job, so a server that is killed has written both or neither.
-If several servers have the same schedules, each tries every run, and the first to change the mark has it.
+If several servers have the same schedules, each tries every run, and the first to change the mark has it. Nobody has
+the runs of one that is paused; a server that knows it as paused asks at each due time whether it still is.
 Due times follow the wall clock, which can be set: it is read again at least once a minute. If it was set back, no run
 is due a second time.
 """
@@ -13,11 +14,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.errors import RefusedError
-from gearman_server.jobs.events import EventStream, ScheduleClockSet, ScheduleRan, ScheduleRefused, ScheduleSkipped
+from gearman_server.jobs.events import EventStream
 from gearman_server.jobs.job import ENDED, WRITTEN
-from gearman_server.jobs.schedule_rules import ABSURD_S, Missed, ScheduleMark, ScheduleRule, ScheduleRun
+from gearman_server.jobs.schedule_rules import (
+    ABSURD_S,
+    Missed,
+    ScheduleClockSet,
+    ScheduleMark,
+    SchedulePaused,
+    ScheduleRan,
+    ScheduleRefused,
+    ScheduleResumed,
+    ScheduleRule,
+    ScheduleRun,
+    ScheduleSkipped,
+)
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.access import Identity
     from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.durability import Durability
     from gearman_server.jobs.functions import UnreadRows
@@ -74,6 +88,8 @@ class Scheduler:
         self._scheduled: dict[str, Scheduled] = {}
         # Jobs whose insert is not written yet, each with the marks from before it, by the schedule's name.
         self._unwritten: dict[Job, dict[str, ScheduleMark]] = {}
+        # Paused ones that are due: the other servers' changes are asked for, to see whether they are still paused.
+        self._asked: set[str] = set()
         self._alarm = agenda.alarm(self._look)
 
     def __iter__(self) -> Iterator[Scheduled]:
@@ -92,7 +108,8 @@ class Scheduler:
         for rule in rules:
             mark = earlier.pop(rule.name, None)
             if mark is None or mark.timing != str(rule.timing):
-                mark = ScheduleMark(str(rule.timing), unix_time, mark.last_run if mark is not None else None)
+                fresh = ScheduleMark(str(rule.timing), unix_time)
+                mark = fresh if mark is None else mark._replace(timing=fresh.timing, handled_until=unix_time)
                 self._store.mark_schedule(rule.name, mark)
             self._scheduled[rule.name] = Scheduled(rule, mark)
         if earlier:
@@ -111,8 +128,9 @@ class Scheduler:
             scheduled = self._scheduled.get(name)
             if scheduled is not None:
                 mark = scheduled.mark
-                last_run = max(found.last_run or 0.0, mark.last_run or 0.0) or None
-                self._note(scheduled, mark._replace(last_run=last_run))
+                last = max(found, mark, key=lambda each: each.last_run or 0.0)
+                mark = mark._replace(last_run=last.last_run, last_handle=last.last_handle, paused_at=found.paused_at)
+                self._note(scheduled, mark)
                 if found.handled_until > mark.handled_until:
                     self._note(scheduled, scheduled.mark._replace(handled_until=found.handled_until))
                     self._alarm.by(self._agenda.now)
@@ -154,6 +172,39 @@ class Scheduler:
             raise RefusedError(b"QUEUE_ERROR", b"The store can't be used now, try again later")
         return self._run(scheduled, scheduled.mark._replace(last_run=self._agenda.unix_time()), None)
 
+    def pause(self, identity: Identity, name: str) -> bool:
+        """Have no run of a schedule due from now on. False: there is no such schedule."""
+        scheduled = self._scheduled.get(name)
+        if scheduled is None:
+            return False
+        if scheduled.mark.paused_at is None:
+            self._set_pause(scheduled, scheduled.mark._replace(paused_at=self._agenda.unix_time()))
+            self._events.emit(SchedulePaused(identity, name))
+        return True
+
+    def resume(self, identity: Identity, name: str) -> bool:
+        """Have a schedule's runs due again, from now on. False: there is no such schedule."""
+        scheduled = self._scheduled.get(name)
+        if scheduled is None:
+            return False
+        if scheduled.mark.paused_at is not None:
+            handled = max(scheduled.mark.handled_until, self._agenda.unix_time())
+            self._set_pause(scheduled, scheduled.mark._replace(paused_at=None, handled_until=handled))
+            self._events.emit(ScheduleResumed(identity, name))
+            self._alarm.by(self._agenda.now)
+        return True
+
+    def when_written(self, then: Callable[[], None]) -> None:
+        """Call `then` once all pauses so far are written, or the store is in trouble."""
+        if self.refresh is not None:
+            self.refresh(then)
+        else:
+            self.durability.after_changes(then)
+
+    def _set_pause(self, scheduled: Scheduled, mark: ScheduleMark) -> None:
+        self._note(scheduled, mark)
+        self._store.pause_schedule(scheduled.rule.name, mark)
+
     def _note_unwritten(self, job: Job, name: str, earlier: ScheduleMark) -> None:
         """Remember the earlier mark until the job's insert, and the new mark beside it, are written."""
         if job not in self._unwritten:
@@ -174,7 +225,9 @@ class Scheduler:
                 self._alarm.by(self._agenda.now + PATIENCE_S)
 
     def _set_back(self, scheduled: Scheduled, mark: ScheduleMark) -> None:
-        """Go back to an earlier mark, and let later runs that are not stored either go back as far."""
+        """Go back to an earlier mark, and let later runs that are not stored either go back as far. A pause since then
+        stays."""
+        mark = mark._replace(paused_at=scheduled.mark.paused_at)
         self._set(scheduled, mark)
         for earlier in self._unwritten.values():
             if scheduled.rule.name in earlier:
@@ -194,13 +247,33 @@ class Scheduler:
                 self._events.emit(ScheduleClockSet(scheduled.rule.name, scheduled.mark.handled_until))
                 self._set(scheduled, scheduled.mark._replace(handled_until=unix_time))
             if scheduled.next_due <= unix_time:
-                self._run_due(scheduled, unix_time)
-        first_due = min(scheduled.next_due for scheduled in self._scheduled.values())
+                if scheduled.mark.paused_at is None:
+                    self._run_due(scheduled, unix_time)
+                else:
+                    self._pass_over(scheduled, unix_time)
+        dues = (each.next_due for name, each in self._scheduled.items() if name not in self._asked)
+        first_due = min(dues, default=unix_time + LONGEST_SLEEP_S)
         self._alarm.by(now + min(max(first_due - self._agenda.unix_time(), 0.0), LONGEST_SLEEP_S))
 
     def _has_to_wait(self) -> bool:
         """Whether unique keys are still unknown, or jobs can't be stored."""
         return self._unread.is_reading or self.durability.trouble is not None
+
+    def _pass_over(self, scheduled: Scheduled, unix_time: float) -> None:
+        """It is paused, for all we know."""
+        name = scheduled.rule.name
+        if self.refresh is None:
+            self._note(scheduled, scheduled.mark._replace(handled_until=unix_time))
+        elif name not in self._asked:
+            self._asked.add(name)
+            self.refresh(partial(self._pass_over_if_paused, name, unix_time))
+
+    def _pass_over_if_paused(self, name: str, unix_time: float) -> None:
+        self._asked.discard(name)
+        scheduled = self._scheduled.get(name)
+        if scheduled is not None and scheduled.mark.paused_at is not None:
+            self._note(scheduled, scheduled.mark._replace(handled_until=unix_time))
+        self._alarm.by(self._agenda.now)
 
     def _run_due(self, scheduled: Scheduled, unix_time: float) -> None:
         rule = scheduled.rule
@@ -224,6 +297,7 @@ class Scheduler:
         job = submit(rule, self._agenda.now)
         is_unwritten = job.record is not None and job.record is not WRITTEN
         is_prepared = self._jobs.is_prepared(job)
+        mark = mark._replace(last_handle=job.handle)
         is_its_own = is_prepared or (due is None and is_unwritten)
         self._note_run(scheduled, due, mark, job if is_its_own else None)
         if is_unwritten:

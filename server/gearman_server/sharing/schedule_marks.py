@@ -36,6 +36,8 @@ class SharedMarks:
         self._writer = writer
         #: Marks to begin with, by name; None: this server no longer has the schedule.
         self._changes: dict[str, ScheduleMark | None] = {}
+        #: Pauses and their ends to write, by name.
+        self._pauses: dict[str, ScheduleMark] = {}
         self._scheduler: Scheduler | None = None
         self._is_busy = False
         self._pause = Pause(loop, _RETRY_S)
@@ -52,6 +54,13 @@ class SharedMarks:
     def change(self, name: str, mark: ScheduleMark | None) -> None:
         """Begin with a mark, unless others have begun with the same timing; None: forget the schedule."""
         self._changes[name] = mark
+        if mark is None:
+            self._pauses.pop(name, None)
+        self._go_on()
+
+    def pause(self, name: str, mark: ScheduleMark) -> None:
+        """Write the pause of the mark, or its end, over that of the others."""
+        self._pauses[name] = mark
         self._go_on()
 
     def refresh(self, then: Callable[[], None]) -> None:
@@ -60,35 +69,49 @@ class SharedMarks:
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._scheduler is not None and not self._is_busy and (self._changes or self._waiting):
+        if self._scheduler is not None and not self._is_busy and (self._changes or self._pauses or self._waiting):
             self._is_busy = True
             changes, self._changes = self._changes, {}
-            self._writer.run(partial(self._carry_out, changes, self._waiting))
+            pauses, self._pauses = self._pauses, {}
+            self._writer.run(partial(self._carry_out, changes, pauses, self._waiting))
             self._waiting = []
 
     # --- on the writer's thread
 
-    def _carry_out(self, changes: Mapping[str, ScheduleMark | None], waiting: list[Callable[[], None]]) -> Delivery:
+    def _carry_out(
+        self,
+        changes: Mapping[str, ScheduleMark | None],
+        pauses: Mapping[str, ScheduleMark],
+        waiting: list[Callable[[], None]],
+    ) -> Delivery:
         try:
             left = self._database.call(partial(_change, changes=changes)) if changes else {}
-            return partial(self._done, left, self._database.call(read_marks), waiting)
+            unpaused = self._database.call(partial(_pause, pauses=pauses)) if pauses else {}
+            return partial(self._done, left, unpaused, self._database.call(read_marks), waiting)
         except StoreError:
-            return partial(self._done, changes, {}, waiting)
+            return partial(self._done, changes, pauses, {}, waiting)
 
     # --- on the loop's thread
 
     def _done(
         self,
         left: Mapping[str, ScheduleMark | None],
+        unpaused: Mapping[str, ScheduleMark],
         marks: Mapping[str, ScheduleMark],
         waiting: list[Callable[[], None]],
     ) -> None:
         self._is_busy = False
         if left:
             self._changes = {**left, **self._changes}
+        kept = {name: mark for name, mark in unpaused.items() if self._changes.get(name, mark) is not None}
+        self._pauses = {**kept, **self._pauses}
+        if left or unpaused:
             self._pause.start(self._go_on)
         if self._scheduler is not None:
-            self._scheduler.take_over(marks)
+            pauses = {name: mark.paused_at for name, mark in self._pauses.items()}
+            self._scheduler.take_over(
+                {name: mark._replace(paused_at=pauses.get(name, mark.paused_at)) for name, mark in marks.items()}
+            )
         for tell in waiting:
             tell()
         if not self._pause.is_running:
@@ -104,9 +127,24 @@ def _change(connection: Connection, changes: Mapping[str, ScheduleMark | None]) 
             if not (add_mark(connection, name, mark) if mark is not None else not has_mark(connection, name)):
                 left[name] = mark
         elif mark is None:
-            set_mark(connection, name, row._replace(timing=FORGOTTEN))
+            set_mark(connection, name, row._replace(timing=FORGOTTEN, paused_at=None))
         elif row.timing != mark.timing:
             is_absurd = row.handled_until > mark.handled_until + ABSURD_S
             handled = mark.handled_until if is_absurd else max(row.handled_until, mark.handled_until)
-            set_mark(connection, name, ScheduleMark(mark.timing, handled, mark.last_run or row.last_run))
+            set_mark(connection, name, row._replace(timing=mark.timing, handled_until=handled))
+    return left
+
+
+def _pause(connection: Connection, pauses: Mapping[str, ScheduleMark]) -> dict[str, ScheduleMark]:
+    """Write pauses and their ends; returns those that could not be written now. At its end a schedule begins anew."""
+    left: dict[str, ScheduleMark] = {}
+    for name, mark in sorted(pauses.items()):
+        row = lock_mark(connection, name)
+        if row is None:
+            left[name] = mark  # another server has it in hand, or it is still to be added
+        elif mark.paused_at is not None:
+            set_mark(connection, name, row._replace(paused_at=row.paused_at or mark.paused_at))
+        elif row.paused_at is not None:
+            handled = max(row.handled_until, mark.handled_until)
+            set_mark(connection, name, row._replace(paused_at=None, handled_until=handled))
     return left

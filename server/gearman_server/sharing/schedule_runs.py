@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, column, insert, select, table, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from gearman_server.jobs.schedule_rules import ABSURD_S, ScheduleMark
+from gearman_server.stores.small_tables import MARK, SCHEDULES, mark_of
 
 if TYPE_CHECKING:
     from gearman_server.jobs.schedule_rules import ScheduleRun
 
-_schedules: Final = table(
-    "gearman_schedules", column("name"), column("timing"), column("handled_until"), column("last_run")
-)
 #: The timing of a schedule that a server no longer has. The time until which its runs are handled stays, for others.
 FORGOTTEN: Final = ""
 
@@ -30,31 +28,38 @@ def claim_run(connection: Connection, run: ScheduleRun) -> tuple[ScheduleMark | 
         return None, add_mark(connection, run.name, run.mark) or run.due is None
     if run.due is None:
         if row.last_run is None or row.last_run < (run.mark.last_run or 0.0):
-            set_mark(connection, run.name, row._replace(last_run=run.mark.last_run))
+            newer = row._replace(last_run=run.mark.last_run, last_handle=run.mark.last_handle)
+            set_mark(connection, run.name, newer)
         return row, True
+    if row.paused_at is not None:
+        return row, False
     if run.due <= row.handled_until < run.due + ABSURD_S:
         return row, False
     timing = run.mark.timing if row.timing == FORGOTTEN else row.timing
-    set_mark(connection, run.name, run.mark._replace(timing=timing, last_run=run.mark.last_run or row.last_run))
+    last = run.mark if run.mark.last_run else row
+    set_mark(
+        connection,
+        run.name,
+        run.mark._replace(timing=timing, last_run=last.last_run, last_handle=last.last_handle, paused_at=None),
+    )
     return row, True
 
 
 def lock_mark(connection: Connection, name: str) -> ScheduleMark | None:
     """The mark, which nobody else changes before the end of the transaction. None: there is none, or another has it."""
-    columns = _schedules.c.timing, _schedules.c.handled_until, _schedules.c.last_run
-    query = select(*columns).where(_schedules.c.name == name).with_for_update(skip_locked=True)
+    query = select(*MARK).where(SCHEDULES.c.name == name).with_for_update(skip_locked=True)
     row: Any = connection.execute(query).first()
-    return None if row is None else ScheduleMark(*row)
+    return None if row is None else mark_of(row)
 
 
 def set_mark(connection: Connection, name: str, mark: ScheduleMark) -> None:
     """Change a mark that is locked."""
-    connection.execute(update(_schedules).where(_schedules.c.name == name).values(**mark._asdict()))
+    connection.execute(update(SCHEDULES).where(SCHEDULES.c.name == name).values(**mark._asdict()))
 
 
 def has_mark(connection: Connection, name: str) -> bool:
     """Whether there is one."""
-    return connection.execute(select(_schedules.c.name).where(_schedules.c.name == name)).first() is not None
+    return connection.execute(select(SCHEDULES.c.name).where(SCHEDULES.c.name == name)).first() is not None
 
 
 def add_mark(connection: Connection, name: str, mark: ScheduleMark) -> bool:
@@ -63,7 +68,7 @@ def add_mark(connection: Connection, name: str, mark: ScheduleMark) -> bool:
         return False
     try:
         with connection.begin_nested():
-            connection.execute(insert(_schedules), {"name": name, **mark._asdict()})
+            connection.execute(insert(SCHEDULES), {"name": name, **mark._asdict()})
     except IntegrityError:
         return False
     return True

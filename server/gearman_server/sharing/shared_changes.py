@@ -94,6 +94,10 @@ class SharedChanges(SqlStore):
         """Begin with the mark, unless others have."""
         self._marks.change(name, mark)
 
+    def pause_schedule(self, name: str, mark: ScheduleMark) -> None:
+        """Have the pause of the mark, or its end, written for all servers."""
+        self._marks.pause(name, mark)
+
     def forget_schedules(self, names: Sequence[str]) -> None:
         """Forget schedules that this server no longer has; others may have them."""
         for name in names:

@@ -251,6 +251,15 @@ def _add_batch_jobs(connection: Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE gearman_batches ADD COLUMN jobs BIGINT")
 
 
+def _add_pauses_of_schedules(connection: Connection) -> None:
+    """Version 14: the handle of a schedule's last job, and since when it is paused."""
+    known = {column["name"] for column in inspect(connection).get_columns("gearman_schedules")}
+    for column in (Column("last_handle", _bytes(64)), Column("paused_at", _seconds())):
+        if column.name not in known:
+            kind = column.type.compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE gearman_schedules ADD COLUMN {column.name} {kind}")
+
+
 STEPS: Final[tuple[Callable[[Connection], None], ...]] = (
     _create_jobs,
     _create_dead,
@@ -265,6 +274,7 @@ STEPS: Final[tuple[Callable[[Connection], None], ...]] = (
     _give_id,
     _create_shared_keys,
     _add_batch_jobs,
+    _add_pauses_of_schedules,
 )
 
 

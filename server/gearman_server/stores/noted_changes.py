@@ -99,6 +99,10 @@ class NotedChanges:
         self._open.marks[name] = mark
         self._repeated.marks.pop(name, None)
 
+    def pause_schedule(self, name: str, mark: ScheduleMark) -> None:
+        """Have the mark written."""
+        self.mark_schedule(name, mark)
+
     def note_run(self, run: ScheduleRun) -> None:
         """Have its mark written with the insert of its job."""
         self.mark_schedule(run.name, run.mark)

@@ -5,7 +5,7 @@ which can have a large workload, need not be written anew."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import BigInteger, Connection, LargeBinary, column, delete, insert, select, table, text
 
@@ -16,9 +16,17 @@ from gearman_server.stores.rows import JOBS
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
 
-_schedules: Final = table(
-    "gearman_schedules", column("name"), column("timing"), column("handled_until"), column("last_run")
+SCHEDULES: Final = table(
+    "gearman_schedules",
+    column("name"),
+    column("timing"),
+    column("handled_until"),
+    column("last_run"),
+    column("last_handle", LargeBinary()),
+    column("paused_at"),
 )
+#: The columns that are a mark, in its order.
+MARK: Final = [SCHEDULES.c[name] for name in ScheduleMark._fields]
 _functions: Final = table("gearman_functions", column("function_name", LargeBinary()), column("paused_at"))
 #: Names in one statement; each may have 8 kB.
 _MAX_NAMES: Final = 100
@@ -37,16 +45,22 @@ Item = TypeVar("Item")
 
 def write_marks(connection: Connection, marks: Mapping[str, ScheduleMark | None]) -> None:
     """Set marks; None removes the mark of a schedule that no longer exists."""
-    connection.execute(delete(_schedules).where(_schedules.c.name.in_(list(marks))))
+    connection.execute(delete(SCHEDULES).where(SCHEDULES.c.name.in_(list(marks))))
     rows = [{"name": name, **mark._asdict()} for name, mark in marks.items() if mark is not None]
     if rows:
-        connection.execute(insert(_schedules), rows)
+        connection.execute(insert(SCHEDULES), rows)
 
 
 def read_marks(connection: Connection) -> dict[str, ScheduleMark]:
     """All marks, by the schedule's name."""
-    query = select(_schedules.c.name, _schedules.c.timing, _schedules.c.handled_until, _schedules.c.last_run)
-    return {name: ScheduleMark(*mark) for name, *mark in connection.execute(query)}
+    rows = connection.execute(select(SCHEDULES.c.name, *MARK))
+    return {name: mark_of(columns) for name, *columns in rows}
+
+
+def mark_of(columns: Sequence[Any]) -> ScheduleMark:
+    """The mark of the columns `MARK`; bytes may have any type that a driver returns."""
+    mark = ScheduleMark(*columns)
+    return mark._replace(last_handle=None if mark.last_handle is None else bytes(mark.last_handle))
 
 
 def write_pauses(connection: Connection, pauses: Mapping[bytes, float | None]) -> None:

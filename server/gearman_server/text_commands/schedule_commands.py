@@ -1,6 +1,7 @@
-"""The text commands `schedules list` and `schedules trigger NAME`: jobs that are submitted by the clock. Pure.
+"""The text commands `schedules list`, `trigger NAME`, `pause NAME` and `resume NAME`: jobs that are submitted by the
+clock. Pure.
 
-The answer to `trigger` waits for the store, as a client's JOB_CREATED does: a handle that was sent is a promise.
+The answers to all but `list` wait for the store, as a client's JOB_CREATED does: what was sent is a promise.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from gearman_server.text_commands.admin import Answer
 
 
+_UNKNOWN: Final = CommandError(b"UNKNOWN_SCHEDULE", b"There is no such schedule")
+_PAUSE_NOT_STORED: Final = CommandError(
+    b"NOT_STORED", b"It is done, but the store can't be written: a restart may forget it until it can"
+)
 _NOT_STORED: Final = CommandError(b"QUEUE_ERROR", b"The job could not be stored, try again later")
 
 
@@ -37,7 +42,10 @@ class ScheduleCommands:
                 return self._list(session)
             if len(words) == 3 and words[1].lower() == b"trigger":
                 return self._trigger(session, words[2])
-            raise CommandError(b"INVALID_ARGUMENTS", b"schedules list or schedules trigger NAME is expected")
+            if len(words) == 3 and words[1].lower() in (b"pause", b"resume"):
+                return self._pause(session, words[2], is_end=words[1].lower() == b"resume")
+            expected = b"schedules list, schedules trigger NAME, schedules pause NAME or schedules resume NAME"
+            raise CommandError(b"INVALID_ARGUMENTS", expected + b" is expected")
         except CommandError as error:
             return error.answer
 
@@ -56,21 +64,43 @@ class ScheduleCommands:
         except RefusedError as error:
             raise CommandError(error.code, error.text) from error
         if job is None:
-            raise CommandError(b"UNKNOWN_SCHEDULE", b"There is no such schedule")
+            raise _UNKNOWN
         return self._scheduler.durability.answer(session, job, b"OK %s\n".__mod__, _NOT_STORED.answer)
+
+    def _pause(self, session: Session, name: bytes, *, is_end: bool) -> bytes:
+        if not self._allowed.allows(session.identity):
+            raise NotAllowedError
+        scheduler = self._scheduler
+        change = scheduler.resume if is_end else scheduler.pause
+        if not change(session.identity, name.decode("utf-8", "replace")):
+            raise _UNKNOWN
+        if not scheduler.durability.is_durable:
+            return b"OK\r\n"
+        fill = scheduler.durability.withhold(session)
+        scheduler.when_written(
+            lambda: fill(b"OK\r\n" if scheduler.durability.trouble is None else _PAUSE_NOT_STORED.answer)
+        )
+        return b""
 
 
 def _line(scheduled: Scheduled) -> bytes:
-    """Name, function, next due time, last run, timing, priority, treatment of missed runs, unique key."""
-    rule, last_run = scheduled.rule, scheduled.mark.last_run
+    """Name, function, next due time, last run, timing, priority, treatment of missed runs, unique key, handle of the
+    last run's job, since when it is paused."""
+    rule, mark = scheduled.rule, scheduled.mark
     columns = (
         rule.name.encode(),
         printable(rule.function),
         b"%.3f" % scheduled.next_due,
-        b"" if last_run is None else b"%.3f" % last_run,
+        _moment(mark.last_run),
         str(rule.timing).encode(),
         PRIORITY_NAMES[rule.priority].encode(),
         rule.missed.value.encode(),
         printable(rule.unique),
+        printable(mark.last_handle or b""),
+        _moment(mark.paused_at),
     )
     return b"\t".join(columns) + b"\n"
+
+
+def _moment(unix_time: float | None) -> bytes:
+    return b"" if unix_time is None else b"%.3f" % unix_time

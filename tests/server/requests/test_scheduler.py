@@ -294,9 +294,10 @@ def test_a_run_that_was_done_before_its_insert_failed_is_not_repeated(
 
 def test_schedules_are_listed_with_their_next_run_and_the_last(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled()
-    assert listed(broker) == [[b"tick", b"f", b"1800000060.000", b"", b"every 60 s", b"normal", b"run_once", b""]]
+    rule = [b"every 60 s", b"normal", b"run_once", b""]
+    assert listed(broker) == [[b"tick", b"f", b"1800000060.000", b"", *rule, b"", b""]]
     broker.advance(60)
-    assert listed(broker)[0][2:4] == [b"1800000120.000", b"1800000060.000"]
+    assert listed(broker) == [[b"tick", b"f", b"1800000120.000", b"1800000060.000", *rule, b"H:test:1", b""]]
 
 
 def test_a_schedule_can_be_triggered_now_and_keeps_its_time(scheduled: Callable[..., BrokerHarness]) -> None:
@@ -383,3 +384,76 @@ def test_a_server_that_is_ending_submits_nothing_more(scheduled: Callable[..., B
     broker.broker.stop_assigning()
     broker.advance(60)
     assert queued(broker) == 0
+
+
+# --- paused by an operator
+
+
+def test_a_paused_schedule_has_no_runs_and_makes_up_for_none(scheduled: Callable[..., BrokerHarness]) -> None:
+    broker = scheduled()
+    operator = broker.peer()
+    broker.advance(10)
+    assert operator.text(b"schedules pause tick") == b"OK\r\n"
+    assert listed(broker)[0][-1] == b"1800000010.000"
+    broker.advance(300)
+    assert operator.text(b"schedules pause tick") == b"OK\r\n", "it is paused already"
+    assert listed(broker)[0][-1] == b"1800000010.000"
+    assert queued(broker) == 0
+    assert operator.text(b"schedules resume tick") == b"OK\r\n"
+    broker.advance(49)
+    assert (queued(broker), listed(broker)[0][-1]) == (0, b"")
+    broker.advance(2)
+    assert queued(broker) == 1
+
+
+def test_a_paused_schedule_can_be_triggered(scheduled: Callable[..., BrokerHarness]) -> None:
+    broker = scheduled()
+    broker.peer().text(b"schedules pause tick")
+    assert trigger(broker.peer()) == b"OK H:test:1\n"
+    assert listed(broker)[0][-2:] == [b"H:test:1", b"1800000000.000"]
+
+
+def test_a_pause_holds_over_new_rules_and_a_restart(scheduled: Callable[..., BrokerHarness]) -> None:
+    broker = scheduled()
+    broker.peer().text(b"schedules pause tick")
+    use(broker, ScheduleRule("tick", Every(30), b"f"))
+    broker.advance(300)
+    assert queued(broker) == 0
+    marks = [(each.rule.name, each.mark) for each in broker.broker.scheduler]
+    again = scheduled(every_s=30.0, marks=marks)
+    again.advance(300)
+    assert queued(again) == 0
+
+
+def test_a_run_that_is_set_back_does_not_end_a_pause(
+    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
+    broker = scheduled(store=batch_store)
+    broker.advance(60)
+    broker.peer().text(b"schedules pause tick")
+    fail(broker, batch_store)
+    broker.advance(300)
+    assert queued(broker) == 0
+    assert batch_store.marks["tick"].paused_at is not None
+
+
+def test_the_answer_to_a_pause_comes_when_it_is_written(
+    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
+    broker = scheduled(store=batch_store)
+    operator = broker.peer()
+    assert operator.text(b"schedules pause tick") == b""
+    batch_store.start_commit()
+    batch_store.write()
+    broker.broker.settle()
+    assert b"".join(operator.session.out) == b"OK\r\n"
+
+
+def test_only_administrators_can_pause_and_only_known_schedules(make_broker: Callable[..., BrokerHarness]) -> None:
+    broker = make_broker(admin_allow=AccessList.of(["192.0.2.7"]))
+    use(broker, ScheduleRule("tick", Every(60), b"f"))
+    assert broker.peer("192.0.2.1").text(b"schedules pause tick").startswith(b"ERR NOT_ALLOWED ")
+    assert broker.peer("192.0.2.7").text(b"schedules pause tock").startswith(b"ERR UNKNOWN_SCHEDULE ")
+    assert broker.peer("192.0.2.7").text(b"schedules resume tock").startswith(b"ERR UNKNOWN_SCHEDULE ")
+    broker.advance(60)
+    assert queued(broker) == 1

@@ -166,3 +166,22 @@ def test_a_schedule_is_triggered_while_another_server_has_its_mark_in_its_hands(
     with scheduled.cluster.database.connect() as connection, connection.begin():
         connection.execute(text("SELECT * FROM gearman_schedules FOR UPDATE")).all()
         assert server.text(b"schedules trigger yearly").startswith(b"OK ")
+
+
+def test_a_pause_holds_on_all_servers_and_ends_on_all(scheduled: Scheduled, until: Until) -> None:
+    one, other = scheduled.start(), scheduled.start()
+    until(lambda: len(scheduled.seconds()) >= 1)
+    assert one.text(b"schedules pause tick") == b"OK\r\n"
+    paused = len(scheduled.seconds())
+    assert listed(other)[0][9] == listed(one)[0][9] != b"", "both know since when"
+    # Both go on with another schedule, by which the time can be told.
+    scheduled.write(TICK, "tock: {every: 1s, function: g}")
+    for server in (one, other):
+        scheduled.reread(server)
+    until(lambda: len(scheduled.cluster.database.rows("id", "gearman_jobs WHERE function_name = 'g'")) >= 3)
+    assert len(scheduled.cluster.database.rows("id", "gearman_jobs WHERE function_name = 'f'")) == paused
+    assert other.text(b"schedules resume tick") == b"OK\r\n"
+    other.signal(signal.SIGKILL)  # the one that knew of the pause first has to hear of its end
+    until(lambda: len(scheduled.cluster.database.rows("id", "gearman_jobs WHERE function_name = 'f'")) >= paused + 2)
+    until(lambda: listed(one)[0][9] == b"")
+    assert [row[8] != b"" for row in listed(one)] == [True, True]

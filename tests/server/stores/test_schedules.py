@@ -106,3 +106,25 @@ def test_missed_runs_that_are_skipped_are_logged(
     line = server.wait_for_log("schedule tick: runs of f were missed since 2")
     assert f"since {day} " in line
     assert database.rows("id") == []
+
+
+@pytest.mark.in_every_database
+def test_a_pause_is_written_before_its_answer_and_outlives_the_server(
+    database: StoreDatabase, start_scheduled: Callable[..., ServerProcess]
+) -> None:
+    every_second = "schedules:\n  tick: {every: 1s, function: f}\n"
+    server = start_scheduled(database, every_second)
+    handle = server.text(b"schedules trigger tick").split()[1]
+    assert server.text(b"schedules pause tick") == b"OK\r\n"
+    server.process.kill()
+    server.process.wait()
+    count = len(database.rows("id"))
+    server = start_scheduled(database, every_second)
+    before = server.text(b"schedules list").splitlines()[0].split(b"\t")
+    assert before[9] != b"", "it is paused"
+    assert before[8] >= handle
+    assert len(database.rows("id")) == count
+    assert server.text(b"schedules resume tick") == b"OK\r\n"
+    server.wait_for_log("schedule tick: job H:test:")
+    [(paused_at,)] = database.rows("paused_at", "gearman_schedules")
+    assert paused_at is None
