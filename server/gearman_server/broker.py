@@ -329,9 +329,7 @@ class Broker:
     def next_due(self) -> float | None:
         """When `tick` is due; None when nothing is pending."""
         timeout, agenda = self._timeouts.next_due, self._agenda.next_due
-        if timeout is None or (agenda is not None and agenda < timeout):
-            return agenda
-        return timeout
+        return agenda if timeout is None or (agenda is not None and agenda < timeout) else timeout
 
     def tick(self, now: float) -> float | None:
         """Do what is due, but not very much at once. Returns when to call again, or None if nothing is pending."""
@@ -354,6 +352,7 @@ class Broker:
             if function.takeable:
                 self._wake_up.wake(function, function.takeable)  # a former throttle's alarm wakes nobody any more
         self.results.note_policies()
+        self.dead_letters.use_policies(by_function)
         self._note_change()
 
     def use_schedules(self, rules: Iterable[ScheduleRule], now: float) -> None:

@@ -92,6 +92,8 @@ def _cell(text: str) -> Text:
 
 
 def _preview(row: Row) -> Text:
+    if row.get("is_redacted") and not row["preview"]:
+        return Text("(private)")
     return Text(row["preview"] + (" …" if row["bytes"] > 64 else ""))
 
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 from gearman_client.job_pairs import MAX_KEY_BYTES
 from gearman_manager.config import values as v
 from gearman_manager.config.section import Section, shown_default
+from gearman_manager.privacy.key_rules import MOST_RULES, checked_rule
 
 #: What `brake.hold` is unless it is written.
 DEFAULT_HOLD_S: Final = 30.0
@@ -29,6 +30,17 @@ def _not_too_many(weights: Mapping[str, int] | None) -> Mapping[str, int] | None
     if weights is not None and len(weights) > _MAX_WEIGHTS:
         raise ValueError(f"at most {_MAX_WEIGHTS} keys have a weight of their own")
     return weights
+
+
+def _not_too_many_rules(rules: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if rules is not None and len(rules) > MOST_RULES:
+        raise ValueError(f"at most {MOST_RULES} rules are possible")
+    return rules
+
+
+RedactRule = Annotated[
+    str, PlainValidator(checked_rule), v.schema("keys", {"type": "string", "minLength": 1}, {"type": "integer"})
+]
 
 
 class PerKey(Section):
@@ -164,6 +176,29 @@ class FunctionKeys(Section):
         description="Start no jobs for a while after too many failures.",
         examples=[{"failures": "20/1m", "hold": "30s", "probe": 1}],
         json_schema_extra=shown_default("none"),
+    )
+    redact: Annotated[tuple[RedactRule, ...], AfterValidator(_not_too_many_rules), v.one_or_several] | None = Field(
+        default=None,
+        description=(
+            "Keys whose values are shown nowhere: names, in any letter case, or expressions such as `/^auth/`. `[]` "
+            "shows all. See [privacy](operations.md#privacy)."
+        ),
+        examples=[["password", "/^auth/"]],
+        json_schema_extra=shown_default("none"),
+    )
+    show_workloads: v.Flag | None = Field(
+        default=None,
+        description="Show the workloads of its jobs. `false`: only their sizes.",
+        json_schema_extra=shown_default("`true`"),
+    )
+    retention: v.PositiveDuration | None = Field(
+        default=None,
+        description=(
+            "Forget its dead letters, and what is kept of its finished jobs, after this time, or before it if "
+            "`server.dead_letters` says so."
+        ),
+        examples=["7d"],
+        json_schema_extra=shown_default("as long as `server.dead_letters` allows"),
     )
     settings: v.FreeMapping | None = Field(
         default=None,

@@ -31,6 +31,7 @@ from gearman_manager.config.resolve import (
 )
 from gearman_manager.config.values import MAX_FUNCTION_NAME_BYTES
 from gearman_manager.config.wording import NAMES_SHOWN, listed, message_for, nearest_name, place_of_error
+from gearman_manager.privacy.parameters import redacted_places
 
 _ONLY_PYTHON: Final = ("concurrency", "prefetch")
 _OF_LISTS: Final = ("batch", "linger")
@@ -336,7 +337,9 @@ class _Plan:
         if found is not None:
             identity = FunctionIdentity(registered, module_name, self._owner[registered], found.file, found.line)
         decorated = self._options.get(registered, Function()) if found is not None else Function()
-        return resolve_function(identity, explicit or Function(), decorated, self._config.defaults)
+        resolved = resolve_function(identity, explicit or Function(), decorated, self._config.defaults)
+        places = redacted_places(found.parameters if found is not None else "", resolved.privacy.redact)
+        return replace(resolved, privacy=replace(resolved.privacy, redacted_places=places)) if places else resolved
 
     def _check_global_limit(self, pools: Mapping[str, ResolvedPool]) -> None:
         for budget, message in exceeded_by_minima(pools.values(), self._config.limits.budgets):

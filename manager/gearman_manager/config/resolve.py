@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from gearman_manager.config.function_keys import Brake, Function, FunctionKeys
-from gearman_manager.config.models import Defaults
+from gearman_manager.config.models import Config, Defaults
 from gearman_manager.config.pool_keys import Pool, PoolKeys, Scale
+from gearman_manager.privacy import FunctionPrivacy
 
 T = TypeVar("T")
 
@@ -130,6 +131,7 @@ class ResolvedFunction:
     key_rate: str | None = None
     is_fair: bool = False
     weights: Mapping[str, int] = field(default_factory=dict)
+    privacy: FunctionPrivacy = field(default_factory=FunctionPrivacy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +271,31 @@ def resolve_function(
         linger_s=_first(explicit.linger, decorated.linger, 0.0),
         allow_options=_optional(*(layer.allow_options for layer in layers)),
         unique_scope=_first(*(layer.unique_scope for layer in layers), "server"),
+        privacy=resolve_privacy(layers),
     )
+
+
+def resolve_privacy(layers: Sequence[FunctionKeys]) -> FunctionPrivacy:
+    """What is shown of a function's jobs; the nearest layer that has a key wins."""
+    return FunctionPrivacy(
+        redact=_first(*(layer.redact for layer in layers), ()),
+        shows_workloads=_first(*(layer.show_workloads for layer in layers), True),
+        retention_s=_optional(*(layer.retention for layer in layers)),
+    )
+
+
+def privacy_rules(
+    config: Config, functions: Mapping[str, ResolvedFunction]
+) -> tuple[dict[str, FunctionPrivacy], FunctionPrivacy]:
+    """What is shown of the jobs of each function, by registered name, and of those that nobody here serves. Before the
+    modules are loaded there may be jobs already: a function may be named with the prefix or without."""
+    written = {
+        registered: resolve_privacy((function, config.defaults))
+        for name, function in config.functions.items()
+        for registered in (name, config.prefix + name)
+    }
+    served = {name: function.privacy for name, function in functions.items()}
+    return written | served, resolve_privacy((config.defaults,))
 
 
 def _scale(layers: tuple[PoolKeys, ...], minimum: int) -> ResolvedScale:

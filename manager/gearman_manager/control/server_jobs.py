@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from gearman_client import Address, AdminClient, AdminError
 from gearman_client.text import unescaped
+from gearman_manager.control.private_rows import shown_row
 from gearman_manager.control.server_access import (
     CHANGE_TIMEOUT_S,
     SHARED,
@@ -24,6 +25,7 @@ from gearman_manager.control.server_access import (
     word,
 )
 from gearman_manager.errors import ManagerError, NotFound, Unreachable
+from gearman_manager.privacy import Privacy
 
 Row = dict[str, Any]
 
@@ -50,6 +52,8 @@ _LISTS: Final[Mapping[str, str]] = {
     "dead": "dead list",
 }
 _BATCHES: Final = "jobs/batches"
+#: Those whose rows have workloads.
+_OF_JOBS: Final = ("jobs", "dead")
 #: What there can be one of, and the answer if there is none.
 _ONES: Final = {"jobs": "job", _BATCHES: "batch", "dead": "dead letter"}
 _NO_SUCH: Final = (b"ERR UNKNOWN_JOB", b"ERR UNKNOWN_BATCH")
@@ -91,8 +95,11 @@ class ServerJobs:
         self,
         addresses: Callable[[], Sequence[Address]],
         clusters: Callable[[], Sequence[Sequence[Address]]] | None = None,
+        privacy: Privacy | None = None,
     ) -> None:
-        """`clusters` gives the same servers by cluster, first the one to ask; one without a cluster is alone."""
+        """`clusters` gives the same servers by cluster, first the one to ask; one without a cluster is alone. `privacy`
+        says what is left out of their answers."""
+        self._privacy = privacy or Privacy()
         self.servers = ServerAccess(addresses, clusters or (lambda: [(address,) for address in addresses()]))
 
     def page(self, family: str, conditions: Mapping[str, str]) -> dict[str, Any]:
@@ -122,6 +129,8 @@ class ServerJobs:
         cells = [line.split(b"\t") for line in lines]
         cursor = cells.pop()[1].decode() if cells and len(cells[-1]) == 2 else None
         rows = [{**_row(zip(_COLUMNS[family], row, strict=True)), "server": server} for row in cells]
+        if family in _OF_JOBS:
+            rows = [shown_row(row, self._privacy.of(row["function"])) for row in rows]
         return {"jobs": rows, "next": _next(addresses, server, cursor)}
 
     def show(self, family: str, handle: str) -> Row:
@@ -138,7 +147,8 @@ class ServerJobs:
                     answer = admin.command(command)
                     if not answer.startswith(_NO_SUCH):
                         pairs = (line.split(b"\t", 1) for line in lines_of(answer))
-                        return {**_row((name.decode(), value) for name, value in pairs), "server": server}
+                        row = {**_row((name.decode(), value) for name, value in pairs), "server": server}
+                        return shown_row(row, self._privacy.of(row["function"])) if family in _OF_JOBS else row
             except Unreachable as error:
                 missing.append(str(error))
         if len(missing) == len(self.servers.by_name()):

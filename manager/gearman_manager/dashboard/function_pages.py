@@ -55,6 +55,7 @@ def add_function_pages(
     def function(name: str) -> ResponseReturnValue:
         settings, parameters = _found(generations, name)
         now = status.functions()[name]
+        like, is_private = _workload_of(jobs, request.args.get("like", ""))
         return page(
             "function.html",
             name=name,
@@ -64,7 +65,8 @@ def add_function_pages(
             parameters=parameters,
             policies=dict(_policies(settings)),
             fields=fields_of(parameters),
-            like=_workload_of(jobs, request.args.get("like", "")),
+            like=like,
+            is_private=is_private,
         )
 
     @routes.post("/functions/<path:name>/pause")
@@ -95,14 +97,18 @@ def _workload(parameters: str) -> bytes:
     return request.form.get("workload", "").replace("\r\n", "\n").encode(errors="replace")
 
 
-def _workload_of(jobs: ServerJobs, handle: str) -> str:
-    """The workload of a job that failed for good, if a form can bring it back unchanged; else nothing."""
+def _workload_of(jobs: ServerJobs, handle: str) -> tuple[str, bool]:
+    """The workload of a job that failed for good, if a form can bring it back unchanged; else nothing. And whether a
+    part of it is not to be shown: then a form would bring marks back instead of values."""
     if not handle:
-        return ""
+        return "", False
     row = jobs.show("dead", handle)
+    if row.get("is_redacted"):
+        return "", True
     content = base64.b64decode(row["workload_base64"])
     text = content.decode(errors="replace")
-    return text if len(content) == row["bytes"] and text.encode() == content and not {"\r", "\0"} & {*text} else ""
+    is_same = len(content) == row["bytes"] and text.encode() == content and not {"\r", "\0"} & {*text}
+    return text if is_same else "", False
 
 
 def _found(generations: Generations, name: str) -> tuple[ResolvedFunction, str]:
@@ -153,3 +159,10 @@ def _policies(function: ResolvedFunction) -> Iterator[tuple[str, str]]:
         yield "brake", f"{function.brake.failures}, holds for {duration(function.brake.hold)}"
     if function.is_fair:
         yield "fair", "yes"
+    privacy = function.privacy
+    if privacy.redact:
+        yield "redact", ", ".join(privacy.redact)
+    if not privacy.shows_workloads:
+        yield "show_workloads", "no"
+    if privacy.retention_s is not None:
+        yield "retention", duration(privacy.retention_s)

@@ -34,6 +34,7 @@ from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.recording import say_outcome
 from gearman_manager.logs.recent_log import RecentLog
 from gearman_manager.pools.workforce import Workforce
+from gearman_manager.privacy import Privacy
 from gearman_manager.series.reports import Reports
 
 #: The pages in the navigation: where they are, and what they are called.
@@ -77,6 +78,7 @@ class Sources:
     generations: Generations
     workforce: Workforce
     reports: Reports
+    privacy: Privacy
 
 
 def dashboard_routes(sources: Sources) -> Blueprint:
@@ -95,7 +97,7 @@ def dashboard_routes(sources: Sources) -> Blueprint:
     add_servers(routes, sources.overview, sources.status)
     add_history(routes, sources.actions)
     _add_words(routes, sources.name)
-    _add_errors(routes)
+    _add_errors(routes, sources.privacy)
     return routes
 
 
@@ -127,13 +129,15 @@ def _add_words(routes: Blueprint, name: str) -> None:
         }
 
 
-def _add_errors(routes: Blueprint) -> None:
-    """Refusals as pages: those of our routes, and those of addresses that there are not, for browsers."""
+def _add_errors(routes: Blueprint, privacy: Privacy) -> None:
+    """Refusals as pages: those of our routes, and those of addresses that there are not, for browsers. They may repeat
+    what a form has brought."""
 
     @routes.errorhandler(ManagerError)
     def refused(error: ManagerError) -> ResponseReturnValue:
-        say_outcome(str(error))
-        return _error_page(status_of(error), str(error))
+        reason = privacy.of_all.text(str(error))
+        say_outcome(reason)
+        return _error_page(status_of(error), reason)
 
     @routes.errorhandler(HTTPException)
     def impossible(error: HTTPException) -> ResponseReturnValue:

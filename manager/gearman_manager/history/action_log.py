@@ -6,7 +6,7 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, astuple, fields
+from dataclasses import asdict, astuple, fields, replace
 from functools import partial
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import gevent.event
 
 from gearman_manager.history.action import Action
 from gearman_manager.history.history_file import HistoryError, HistoryFile
+from gearman_manager.privacy import Privacy
 
 _log = logging.getLogger("actions")
 MOST_KEPT: Final = 10_000
@@ -36,8 +37,10 @@ CONDITIONS: Final = ("who", "what", "target")
 class ActionLog:
     """Notes actions and tells of them."""
 
-    def __init__(self, file: HistoryFile) -> None:
+    def __init__(self, file: HistoryFile, privacy: Privacy | None = None) -> None:
+        """What `privacy` hides is neither kept nor told."""
         self._file = file
+        self._privacy = privacy or Privacy()
         file.declare(_TABLE)
         self._waiting: deque[Action] = deque(maxlen=_MOST_WAITING)
         self._writer: gevent.Greenlet[..., None] | None = None
@@ -49,6 +52,10 @@ class ActionLog:
 
     def note(self, action: Action) -> None:
         """An action has happened. It is in the log at once, and in the file a moment later."""
+        clean = self._privacy.of_all.text
+        action = replace(
+            action, target=clean(action.target), details=clean(action.details), outcome=clean(action.outcome)
+        )
         level = logging.INFO if action.is_done else logging.WARNING
         words = " ".join(word for word in (action.what, action.target, action.details) if word)
         end = "" if action.is_done else f": refused ({action.status}): {action.outcome}"

@@ -55,6 +55,8 @@ def policies_of(functions: Mapping[str, ResolvedFunction]) -> dict[str, dict[str
             policies[name]["brake"] = {"failures": brake.failures, "hold": hold, "probe": brake.probe}
         if function.keep_result_s is not None:
             policies[name]["keep_result"] = format_duration(max(0.001, function.keep_result_s))
+        if function.privacy.retention_s is not None:
+            policies[name]["retention"] = format_duration(max(0.001, function.privacy.retention_s))
         if function.timeout_s is not None:
             policies[name]["timeout"] = format_duration(max(0.001, function.timeout_s))
     return policies

@@ -30,6 +30,7 @@ _KEYS: Final = (
     "keys",
     "brake",
     "unique_scope",
+    "retention",
 )
 _WINDOWS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 #: Further gaps are counted, not listed.
@@ -77,6 +78,7 @@ def _wanted(function: ResolvedFunction) -> Rules:
     """The rules that a job server would have to enforce beyond those of any server, in the words of its answer."""
     wanted: dict[str, float | None] = {"max_queue": function.max_queue, "max_running": function.max_running}
     wanted["keep_result"] = function.keep_result_s
+    wanted["retention"] = function.privacy.retention_s
     if function.retries:
         wanted |= {"retries": function.retries, "backoff": function.backoff_s, "max_backoff": function.max_backoff_s}
     if function.crash_retries != BUILT_IN_FUNCTION_KEYS["crash_retries"]:
@@ -127,7 +129,7 @@ def _shown(key: str, value: str) -> str:
         return "server" if value == "-" else value
     if value == "-":
         return "no limit" if key in ("timeout", "crash_retries", "max_queue", "max_running", "rate") else "none"
-    if key in ("timeout", "backoff", "max_backoff", "keep_result"):
+    if key in ("timeout", "backoff", "max_backoff", "keep_result", "retention"):
         return format_duration(float(value))
     if key == "brake":
         failures, seconds, hold, probe = value.split("/")

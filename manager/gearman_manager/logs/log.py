@@ -19,6 +19,7 @@ from gearman_manager.logs.destinations import (
     is_first_process,
     severity_of,
 )
+from gearman_manager.logs.redaction import REDACTION
 from gearman_process.values.escaping import escape_json, escape_line, escape_text
 
 _log = logging.getLogger("manager")
@@ -129,6 +130,7 @@ def _is_no_end_of_a_watch(record: logging.LogRecord) -> bool:
 def add(handler: logging.Handler, settings: LogSettings) -> None:
     """Send all records to one more handler, in the same format."""
     handler.setFormatter(_formatter(handler, settings))
+    handler.addFilter(REDACTION)
     logging.root.addHandler(handler)
 
 

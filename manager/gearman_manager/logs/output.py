@@ -15,6 +15,7 @@ from typing import Any, Final
 from gearman_manager.ipc.child_log import RECORD_MARK
 from gearman_manager.logs.lost_lines import LOST
 from gearman_manager.logs.output_budget import WINDOW_S, OutputBudget
+from gearman_manager.logs.redaction import IS_CLEAN, REDACTION
 from gearman_manager.logs.uncaught import watch_readable
 
 _READ_BYTES: Final = 65536
@@ -114,7 +115,8 @@ class ChildOutput:
             return
         self._count_dropped(complete.count(b"\n") + 1, len(self._pending) + len(complete) + 1)
         self._pending = rest
-        self._remember(complete[complete.rfind(b"\n") + 1 :].decode(errors="backslashreplace"))
+        last = complete[complete.rfind(b"\n") + 1 :].decode(errors="backslashreplace")
+        self._remember(REDACTION.text(last))
 
     def _count_dropped(self, lines: int, size_bytes: int) -> None:
         LOST.over_budget += lines
@@ -142,16 +144,17 @@ class ChildOutput:
     def _line(self, line: bytes) -> None:
         if not self._budget.take(len(line)):
             self._count_dropped(1, len(line) + 1)
-            self._remember(line.decode(errors="backslashreplace"))
+            self._remember(REDACTION.text(line.decode(errors="backslashreplace")))
             return
         record = _record(line) if line.startswith(self._starts) else None
         if record is None:
-            text = line.decode(errors="backslashreplace").rstrip("\r")
-            self._log.info("%s", text, extra=self.extra)
+            text = REDACTION.text(line.decode(errors="backslashreplace").rstrip("\r"))
+            self._log.info("%s", text, extra=self.extra | IS_CLEAN)
         else:
-            text = str(record["message"])
+            text = REDACTION.text(str(record["message"]))
             fields = {name: record[name] for name in ("function", "handle") if name in record}
-            self._log.log(_LEVELS.get(str(record["level"]), logging.INFO), "%s", text, extra=self.extra | fields)
+            level = _LEVELS.get(str(record["level"]), logging.INFO)
+            self._log.log(level, "%s", text, extra=self.extra | fields | IS_CLEAN)
         self._remember(text)
 
     def _remember(self, text: str) -> None:

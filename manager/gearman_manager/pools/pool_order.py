@@ -142,4 +142,7 @@ def _function(layout: Layout, name: str) -> OrderedFunction:
         dict(function.settings),
         function.batch,
         function.linger_s,
+        function.privacy.redact,
+        tuple(sorted(function.privacy.redacted_places)),
+        function.privacy.shows_workloads,
     )

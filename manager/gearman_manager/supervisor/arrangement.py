@@ -9,11 +9,13 @@ from gearman_client import Address
 from gearman_manager.code.generations import Accepted
 from gearman_manager.code.source_watch import SourceWatch
 from gearman_manager.config import Config, Layout
+from gearman_manager.config.resolve import privacy_rules
 from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
 from gearman_manager.modules.source_files import content_hashes
 from gearman_manager.pools.pool_order import CodeFiles, PoolOrder, Surroundings, pool_order
 from gearman_manager.pools.workforce import Workforce
+from gearman_manager.privacy import Privacy
 from gearman_manager.scaling.pool_sizes import PoolSizes
 
 
@@ -40,6 +42,9 @@ class Arrangement:
         self.known_servers: Callable[[], Sequence[Address]] = tuple
         #: Makes the orders for the pools; None before the first generation.
         self._make_orders: Callable[[], dict[str, PoolOrder]] | None = None
+        #: What is shown of jobs.
+        self.privacy = Privacy()
+        self.privacy.use(*privacy_rules(config, {}))
 
     def take_over(self, accepted: Accepted) -> None:
         """Run this generation from now on.
@@ -48,6 +53,7 @@ class Arrangement:
             StartError: the bundled job server could not start.
         """
         layout, config = accepted.layout, accepted.config
+        self.privacy.use(*privacy_rules(config, layout.functions))
         self._job_servers.use(config, layout.functions)
         self.config = config
         code = _with_watched_files(accepted.code.files, layout)

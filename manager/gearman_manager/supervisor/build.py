@@ -30,6 +30,7 @@ from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
 from gearman_manager.finished.collector import Collector
 from gearman_manager.finished.keeper import Keeper
+from gearman_manager.finished.private_attempts import shown_attempt
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.history_file import HistoryFile
 from gearman_manager.history.recording import record_actions
@@ -40,6 +41,7 @@ from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
 from gearman_manager.logs.recent_log import RecentLog
+from gearman_manager.logs.redaction import REDACTION
 from gearman_manager.pools.drain import Drain
 from gearman_manager.pools.exits import Exits
 from gearman_manager.pools.oom import OomKills
@@ -98,6 +100,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     # The code that they run.
     source_watch = SourceWatch(wishes.code_changed)
     arrangement = Arrangement(config, job_servers, policy_gaps, workforce, sizes, source_watch)
+    REDACTION.privacy = arrangement.privacy
     arrangement.known_servers = lambda: queues.known.addresses
     host = Host(usable_cores(cgroup), oom_kills.describe)
     generations = Generations(zygotes, workforce, host, arrangement.take_over)
@@ -107,7 +110,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     app = make_app()
     guard(app)
     history = HistoryFile(run_folder.history_file)
-    actions = ActionLog(history)
+    actions = ActionLog(history, arrangement.privacy)
     record_actions(app, actions)
     recorder = make_recorder(history, arrangement, generations, queues, job_servers, (workforce, autoscaler))
     reports = make_reports(recorder, history, actions, generations, workforce)
@@ -125,6 +128,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     server_jobs = ServerJobs(
         lambda: queues.known.having_jobs or job_servers.addresses,
         lambda: queues.known.clusters or [[address] for address in job_servers.addresses],
+        arrangement.privacy,
     )
 
     # What is told of the past, and those who are told of troubles.
@@ -133,7 +137,9 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         return [server.address for server in queues.servers if server.is_up and server.is_pushed]
 
     keeper = Keeper(run_folder.finished_file, lambda: arrangement.config.kept_finished)
+    keeper.retention_s = lambda: arrangement.privacy.retention_s
     finished = Collector(ours, keeper)
+    finished.prepare = lambda attempt: shown_attempt(attempt, arrangement.privacy)
     deliveries = Deliveries()
     questions = ServerQuestions(server_jobs.page, lambda: list(map(str, ours())))
     watched = Watched(lambda: arrangement.config, generations, workforce, queues)

@@ -90,6 +90,7 @@ def serve_routes(
         generations=parts.generations,
         workforce=workforce,
         reports=parts.reports,
+        privacy=parts.arrangement.privacy,
     )
     app.register_blueprint(dashboard_routes(pages))
     scraped = Sources(parts.generations, workforce, parts.autoscaler, parts.sizes, queues, parts.job_servers)

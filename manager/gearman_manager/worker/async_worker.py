@@ -24,15 +24,8 @@ from gearman_manager.ipc.scoreboard import SlotWriter
 from gearman_manager.job import Job
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.modules.user_code import UserCode
-from gearman_manager.worker.function_call import (
-    FunctionCall,
-    awaited,
-    describe,
-    fail,
-    in_words,
-    is_interruption,
-    leave_off,
-)
+from gearman_manager.worker.failures import Failure, describe, fail, failure_of
+from gearman_manager.worker.function_call import FunctionCall, awaited, in_words, is_interruption, leave_off
 from gearman_manager.worker.job_slots import JobSlot
 from gearman_manager.worker.order import Order
 from gearman_manager.worker.side_by_side import SideBySideWorker, forbid_fork
@@ -135,6 +128,7 @@ async def run_async_job(
 ) -> str | None:
     """As `run_job`, for a coroutine function, with its time limit (seconds)."""
     failure: BaseException | None = None
+    told: Failure | None = None
     is_done = False
     job = Job(assigned, function.settings, function.log, limit)
     try:
@@ -149,11 +143,12 @@ async def run_async_job(
         if is_interruption(assigned, error):
             leave_off(assigned, job)
         else:
-            failure = error = in_words(error, function, timeout_s)
+            failure = in_words(error, function, timeout_s)
+            told = failure_of(failure, function.privacy, assigned)
             if not assigned.answered:
-                fail(assigned, job, error, is_done=is_done)
+                fail(assigned, job, told, is_done=is_done)
     hooks.job_end(job, failure)
-    return None if failure is None else describe(failure)
+    return None if told is None else told.text
 
 
 class _Steps(Coroutine[Any, Any, None]):

@@ -14,18 +14,15 @@ from gearman_client.typed_json.free_result import encode_result
 from gearman_manager.job import Job
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.verdict import Retry
+from gearman_manager.worker.failures import answer_failure, fail, failure_of, trace_of
 from gearman_manager.worker.function_call import (
     FunctionCall,
     TimeLimit,
-    answer_failure,
-    describe,
     end_if_a_copy,
-    fail,
     in_words,
     is_interruption,
     leave_off,
     limit_of,
-    trace_of,
 )
 
 
@@ -91,10 +88,11 @@ class _Batch:
                 self._hooks.job_end(job, None)
 
     def _fail(self, assigned: WorkerJob, job: Job, error: BaseException, *, is_done: bool = False) -> None:
+        failure = failure_of(error, self._function.privacy, assigned)
         if not assigned.answered:
-            fail(assigned, job, error, is_done=is_done)
+            fail(assigned, job, failure, is_done=is_done)
         self._hooks.job_end(job, error)
-        self._reasons.append(describe(error))
+        self._reasons.append(failure.text)
 
     def _fail_all(self, pairs: Sequence[tuple[WorkerJob, Job]], error: BaseException, *, is_done: bool) -> None:
         """The same fate for all; the log tells of it once, since there may be a thousand of them."""
@@ -105,9 +103,10 @@ class _Batch:
             first[1].log.log(level, "the same holds for the %d other jobs of its call", len(others))
         trace = trace_of(error)
         for assigned, job in others:
-            answer_failure(assigned, error, is_done=is_done, trace=trace)
+            failure = failure_of(error, self._function.privacy, assigned, trace)
+            answer_failure(assigned, failure, is_done=is_done)
             self._hooks.job_end(job, error)
-            self._reasons.append(describe(error))
+            self._reasons.append(failure.text)
 
 
 def one_each(returned: object, jobs: int) -> Sequence[object]:

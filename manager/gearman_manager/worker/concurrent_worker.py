@@ -34,7 +34,8 @@ from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
 from gearman_manager.modules import discovery
 from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker import group_signals
-from gearman_manager.worker.function_call import FunctionCall, describe, run_job
+from gearman_manager.worker.failures import describe
+from gearman_manager.worker.function_call import FunctionCall, run_job
 from gearman_manager.worker.job_slots import JobSlot
 from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order
 from gearman_manager.worker.side_by_side import SideBySideWorker, forbid_fork

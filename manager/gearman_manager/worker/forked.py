@@ -14,7 +14,7 @@ from gearman_manager.ipc.logging_guard import OwnLogger
 from gearman_manager.ipc.scoreboard import SlotWriter
 from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker import group_signals
-from gearman_manager.worker.function_call import describe
+from gearman_manager.worker.failures import describe
 from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order
 from gearman_manager.worker.set_worker import SetWorkerProcess
 from gearman_manager.worker.worker import WorkerProcess

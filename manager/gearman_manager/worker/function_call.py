@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import traceback
 from collections.abc import Callable, Iterable
 from types import FrameType, TracebackType
 from typing import Any, Final, Protocol, TypeVar
@@ -21,12 +20,11 @@ from gearman_manager.job import NOTHING_INTERRUPTS, Job
 from gearman_manager.modules.discovery import LoadedFunction
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.modules.user_code import UserCode
-from gearman_manager.verdict import Reject, Retry, Throttled
+from gearman_manager.worker.failures import Failure, describe, fail, failure_of
 from gearman_manager.worker.order import OrderedFunction
 
 _Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
-MAX_TRACE_BYTES: Final = 32 * 1024
 #: The kernel's number; the module `mmap` has no name for it.
 _MADV_WIPEONFORK: Final = 18
 
@@ -68,6 +66,7 @@ class FunctionCall:
         self.registered = ordered.registered
         self.timeout_s = ordered.timeout_s
         self.settings = ordered.settings
+        self.privacy = ordered.privacy
         #: Set if it takes a list of jobs.
         self.batch = None if ordered.batch is None else Batch(ordered.batch, ordered.linger_s)
         self.log = OwnLogger(ordered.name)
@@ -108,6 +107,7 @@ def make_functions(
 def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: TimeLimit) -> str | None:
     """Run a job and answer it; any error of user code fails it. Returns the reason of the failure, None on success."""
     failure: BaseException | None = None
+    told: Failure | None = None
     is_done = False
     timeout_s = function.timeout_s if assigned.timeout_s is None else assigned.timeout_s or None
     is_limited = timeout_s is not None or limit.watches_all
@@ -130,12 +130,15 @@ def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: Ti
         if is_interruption(assigned, error):
             leave_off(assigned, job)
         else:
-            failure = error = in_words(error, function, timeout_s)
+            failure = in_words(error, function, timeout_s)
+            told = failure_of(failure, function.privacy, assigned)
             if not assigned.answered:
-                fail(assigned, job, error, is_done=is_done)
+                fail(assigned, job, told, is_done=is_done)
     if has_hooks:
         hooks.job_end(job, failure)
-    return None if failure is None else describe(failure)
+    if told is None:
+        return None if failure is None else describe(failure)
+    return told.text
 
 
 #: Code of ours that user code calls, and that must not be interrupted.
@@ -199,57 +202,3 @@ def in_words(error: BaseException, function: FunctionCall, timeout_s: float | No
     if isinstance(error, JobStopped) and not error.args:
         return JobStopped(f"{function.registered} was stopped")
     return error
-
-
-def fail(assigned: WorkerJob, job: Job, error: BaseException, *, is_done: bool) -> None:
-    """Log and answer that the job has failed. `is_done`: only its result can't be sent, and another attempt would not
-    help."""
-    # Only of our own exceptions: the text of others can fail, too.
-    reason = f": {error}" if isinstance(error, (Throttled, Retry, Reject)) and error.args else ""
-    if isinstance(error, Throttled):
-        held = "function is" if error.scope == "function" else "key is"
-        job.log.warning("the job is put back, and its %s held for %g s%s", held, error.after_s, reason)
-    elif isinstance(error, Retry):
-        job.log.warning("the job is to be tried again%s", reason)
-    elif isinstance(error, Reject):
-        job.log.error("the job is rejected%s", reason)
-    elif isinstance(error, JobStopped):
-        job.log.warning("the job was stopped")
-    else:
-        is_plain = not isinstance(error, JobTimeout)
-        job.log.error("the job failed: %s", describe(error), exc_info=error if is_plain else None)
-    if not answer_failure(assigned, error, is_done=is_done, trace=trace_of(error)):
-        job.log.warning("%s is no job server of ours and can't be told: the job has failed", assigned.server)
-
-
-def answer_failure(assigned: WorkerJob, error: BaseException, *, is_done: bool, trace: bytes) -> bool:
-    """Answer that the job has failed; returns False if its server can't be told of the wish of a Retry or Reject."""
-    text = describe(error).encode(errors="replace")
-    if isinstance(error, Throttled):
-        after_s = error.after_s or 0.0
-        return assigned.throttle(text, after_s=after_s, scope=error.scope, attempts=error.attempts, trace=trace)
-    if isinstance(error, Retry):
-        return assigned.retry(text, after_s=error.after_s, attempts=error.attempts, trace=trace)
-    if isinstance(error, Reject):
-        return assigned.reject(text, trace=trace)
-    answer = assigned.reject if is_done else assigned.fail_because
-    answer(text, trace=trace)
-    return True
-
-
-def trace_of(error: BaseException) -> bytes:
-    """The error's traceback, to find its cause later; of a very long one only the end."""
-    try:
-        text = "".join(traceback.format_exception(error))
-    except BaseException:  # noqa: BLE001 (user code)
-        return b""
-    return text.encode(errors="replace")[-MAX_TRACE_BYTES:]
-
-
-def describe(error: BaseException) -> str:
-    """The error's type, and its text if it has one. Even str() may raise in user code."""
-    try:
-        text = str(error)
-        return f"{type(error).__name__}: {text}" if text else type(error).__name__
-    except BaseException:  # noqa: BLE001 (user code)
-        return type(error).__name__

@@ -13,6 +13,7 @@ from zlib import crc32
 
 from gearman_client.address import Address
 from gearman_client.tls import Tls
+from gearman_manager.privacy import FunctionPrivacy
 
 #: In the environment of every worker, and so of all programs that it starts.
 CLIENT_ID_VARIABLE: Final = "GEARMAN_CLIENT_ID"
@@ -36,6 +37,14 @@ class OrderedFunction:
     settings: Mapping[str, Any]
     batch: int | None = None  #: the most jobs of one call, if it takes a list of them
     linger_s: float = 0.0
+    redact: tuple[str, ...] = ()  #: rules for keys whose values no error may tell
+    redacted_places: tuple[int, ...] = ()  #: of a task's arguments, as well
+    shows_workloads: bool = True  #: else no value of a workload may
+
+    @property
+    def privacy(self) -> FunctionPrivacy:
+        """What of its jobs may leave the worker with an error."""
+        return FunctionPrivacy(self.redact, self.shows_workloads, frozenset(self.redacted_places))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,7 @@ class Order:
         """The order from a message of `to_message`; other keys of the message are ignored."""
         values = {field.name: message[field.name] for field in fields(cls)}
         values["servers"] = tuple(map(_server, message["servers"]))
-        values["functions"] = tuple(OrderedFunction(**function) for function in message["functions"])
+        values["functions"] = tuple(map(_function, message["functions"]))
         values["job_slots"] = tuple(message["job_slots"])
         values["folders"] = tuple(message["folders"])
         return cls(**values)
@@ -90,6 +99,11 @@ class Order:
     def title(self) -> str:
         """The process title."""
         return f"gearman-manager: worker {self.name} {','.join(function.registered for function in self.functions)}"
+
+
+def _function(message: Mapping[str, Any]) -> OrderedFunction:
+    lists = {name: tuple(message[name]) for name in ("redact", "redacted_places")}
+    return OrderedFunction(**{**message, **lists})
 
 
 def _server(message: Mapping[str, Any]) -> Address:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.events import EventStream
     from gearman_server.jobs.job import Job
+    from gearman_server.jobs.policies import FunctionPolicy
 
 #: The memory that a letter takes besides its texts, roughly.
 OVERHEAD_BYTES: Final = 600
@@ -135,7 +136,10 @@ class DeadLetters:
         #: How many there are.
         self.count = 0
         self._events = events
+        self._agenda = agenda
         self._unix_time = agenda.unix_time
+        #: For functions that have an age of their own, in seconds.
+        self.ages_s: Mapping[bytes, float] = {}
         self._letters: dict[bytes, DeadLetter] = {}
         self.size_bytes = 0
         self._alarm = agenda.alarm(self._look)
@@ -144,6 +148,13 @@ class DeadLetters:
     def by_handle(self) -> Mapping[bytes, DeadLetter]:
         """All letters, to be read only."""
         return self._letters
+
+    def use_policies(self, by_function: Mapping[bytes, FunctionPolicy]) -> None:
+        """Keep the letters of these functions no longer than their rules say."""
+        ages_s = ((name, policy.retention_s) for name, policy in by_function.items())
+        self.ages_s = {name: age_s for name, age_s in ages_s if age_s is not None}
+        if self._letters:
+            self._alarm.by(self._agenda.now)
 
     def bury(self, job: Job, now: float, error: bytes | None = None) -> None:
         """Keep a letter of a background job that has failed for good. The error is that of its last attempt, if none is
@@ -163,7 +174,7 @@ class DeadLetters:
         self._add(letter)
         self._store.bury(letter)
         self._forget_excess()
-        self._plan_look(now)
+        self._look_in(now, self._left_s(letter, self._unix_time()))
 
     def restore(self, letters: Iterable[DeadLetter], now: float) -> None:
         """Take over letters of an earlier run, the oldest first; they are in the store."""
@@ -172,7 +183,7 @@ class DeadLetters:
                 self._add(letter)
         self._letters = dict(sorted(self._letters.items(), key=lambda item: item[1].died_at))
         self._forget_excess()
-        self._plan_look(now)
+        self._look_in(now, 0.0)
 
     def note_shared(self, count: int, size_bytes: int, too_many: int, too_old: int) -> None:
         """The table that others use too has so many letters; this server has removed some for the bounds."""
@@ -218,20 +229,27 @@ class DeadLetters:
             self._store.forget_dead(handles)
             self._events.emit(LettersForgotten(len(handles), why))
 
-    def _plan_look(self, now: float) -> None:
-        oldest = next(iter(self._letters.values()), None)
-        if oldest is not None and self._alarm.due is None:
-            remaining_s = oldest.died_at + self.bounds.max_age_s - self._unix_time()
-            self._alarm.by(now + min(max(remaining_s, 0.0), _LONGEST_SLEEP_S))
+    def _left_s(self, letter: DeadLetter, unix_now: float) -> float:
+        """How long a letter is still kept."""
+        age_s = min(self.bounds.max_age_s, self.ages_s.get(letter.function, self.bounds.max_age_s))
+        return letter.died_at + age_s - unix_now
+
+    def _look_in(self, now: float, wait_s: float) -> None:
+        if self._letters:
+            self._alarm.by(now + min(max(wait_s, 0.0), _LONGEST_SLEEP_S))
 
     def _look(self, now: float) -> None:
-        too_old = self._unix_time() - self.bounds.max_age_s
-        gone = []
+        unix_now = self._unix_time()
+        gone, next_s = [], _LONGEST_SLEEP_S
         for handle, letter in self._letters.items():
-            if letter.died_at > too_old:
-                break
-            gone.append(handle)
+            left_s = self._left_s(letter, unix_now)
+            if left_s <= 0:
+                gone.append(handle)
+                continue
+            next_s = min(next_s, left_s)
+            if not self.ages_s:
+                break  # the others are younger
         for handle in gone:
             self._remove(handle)
         self._tell_forgotten(gone, _TOO_OLD)
-        self._plan_look(now)
+        self._look_in(now, next_s)

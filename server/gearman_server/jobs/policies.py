@@ -87,6 +87,8 @@ class FunctionPolicy:
     keys: KeyPolicy | None = None
     #: Whether unique keys of its background jobs hold for all servers that share the store, not for one of them.
     is_unique_in_cluster: bool = False
+    #: How long its dead letters are kept, in seconds; None = as long as those of others.
+    retention_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

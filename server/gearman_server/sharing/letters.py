@@ -6,7 +6,7 @@ sees to them: those that are too many are found by one statement, so that two se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -83,14 +83,15 @@ class Tidied(NamedTuple):
     too_old: int
 
 
-def tidy(connection: Connection, bounds: DeadLetterBounds, unix_now: float) -> Tidied:
-    """Remove the letters that are too old, and the oldest of those that are too many or too large together."""
+def tidy(connection: Connection, bounds: DeadLetterBounds, ages_s: Mapping[bytes, float], unix_now: float) -> Tidied:
+    """Remove the letters that are too old, and the oldest of those that are too many or too large together. `ages_s`:
+    the ages of functions that have one of their own."""
     count = size_bytes = 0
     too_many: list[int] = []
     too_old: list[int] = []
-    query = select(_c.id, _c.died_at, _SIZE).order_by(_c.died_at.desc(), _c.id.desc())
-    for number, died_at, letter_bytes in connection.execute(query):
-        if died_at <= unix_now - bounds.max_age_s:
+    query = select(_c.id, _c.died_at, _c.function_name, _SIZE).order_by(_c.died_at.desc(), _c.id.desc())
+    for number, died_at, function, letter_bytes in connection.execute(query):
+        if died_at <= unix_now - min(bounds.max_age_s, ages_s.get(bytes(function), bounds.max_age_s)):
             too_old.append(int(number))
         elif too_many or count >= bounds.max_count or size_bytes + int(letter_bytes) > bounds.max_bytes:
             too_many.append(int(number))

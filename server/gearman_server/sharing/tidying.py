@@ -64,8 +64,9 @@ class Tidying:
 
     def _look_at_letters(self) -> None:
         if self._broker is not None:
-            bounds = self._broker.dead_letters.bounds
-            self._reader.ask(partial(letters.tidy, bounds=bounds, unix_now=time()), self._note_letters)
+            kept = self._broker.dead_letters
+            look = partial(letters.tidy, bounds=kept.bounds, ages_s=kept.ages_s, unix_now=time())
+            self._reader.ask(look, self._note_letters)
 
     def _note_letters(self, found: letters.Tidied | None) -> None:
         if self._broker is not None and found is not None:

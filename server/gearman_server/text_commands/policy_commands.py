@@ -38,6 +38,7 @@ def _line(name: bytes, policy: FunctionPolicy) -> bytes:
         _shown_keys(policy.keys),
         None if brake is None else f"{failures}/{brake.hold_s:g}/{brake.probe}",
         "cluster" if policy.is_unique_in_cluster else None,
+        policy.retention_s,
     )
     return b"\t".join([name, *map(_shown, values)]) + b"\n"
 

@@ -150,6 +150,13 @@ FUNCTION = [
         "allow_options: [timeot]",
         f"allow_options: 'timeot' is no option of a job, did you mean timeout? Known are {', '.join(OPTION_NAMES)}",
     ),
+    (
+        "redact: [/(a+)+/]",
+        "redact: /(a+)+/: + is not possible here: a search in others' keys must not take long, so groups are neither "
+        "repeated nor named nor referred to",
+    ),
+    ("show_workloads: never", "show_workloads: true or false is expected, not 'never'"),
+    ("retention: 7", f"retention: a duration needs a unit: write 7s (allowed: {DURATIONS}), not 7"),
     ("unique_scope: all", "unique_scope: server or cluster is expected, not 'all'"),
     (
         "rate: 5",

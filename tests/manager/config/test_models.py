@@ -81,6 +81,9 @@ functions:
     brake: {failures: 20/1m, hold: 1m, probe: 2}
     batch: 100
     linger: 50ms
+    redact: [password, /^auth/]
+    show_workloads: false
+    retention: 7d
     settings: {smtp_host: 127.0.0.1, smtp_port: 25}
 schedules:
   nightly:

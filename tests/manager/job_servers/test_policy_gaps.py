@@ -9,6 +9,7 @@ import pytest
 from gearman_manager.config import Config, FoundFunction, ResolvedFunction, lay_out
 from gearman_manager.config.function_keys import Brake
 from gearman_manager.job_servers.policy_gaps import MAX_LISTED, policy_gaps
+from gearman_manager.privacy import FunctionPrivacy
 
 NOTHING = b"*\t-\t0\t-\t10\t600\t-\t-\t-\n"
 FOREIGN = "can't hold: this job server is no gearman-server and has no policies"
@@ -42,6 +43,7 @@ DEMANDING = replace(
     keep_result_s=3600,
     allow_options=("retries", "timeout"),
     unique_scope="cluster",
+    privacy=FunctionPrivacy(retention_s=7200),
     key_max_running=5,
     key_rate="10/s",
     is_fair=True,
@@ -60,6 +62,7 @@ def test_a_foreign_server_keeps_no_policy() -> None:
         f"functions.f.max_queue: 5 {FOREIGN}",
         f"functions.f.max_running: 2 {FOREIGN}",
         f"functions.f.keep_result: 1h {FOREIGN}",
+        f"functions.f.retention: 2h {FOREIGN}",
         f"functions.f.retries: 3 {FOREIGN}",
         f"functions.f.backoff: 30s {FOREIGN}",
         f"functions.f.max_backoff: 1m {FOREIGN}",
@@ -93,7 +96,7 @@ def test_an_independent_server_keeps_only_its_own_policies() -> None:
     same = (
         NOTHING
         + b"f\t-\t3\t1\t30\t60\t5\t2\t100/60\t3600\tretries,timeout\tfair,max_running=5,rate=10/1,weights=1"
-        + b"\t20/60/1.5/2\tcluster\n.\n"
+        + b"\t20/60/1.5/2\tcluster\t7200\n.\n"
     )
     assert policy_gaps({"f": DEMANDING}, {}, same) == []
     other = NOTHING + b"f\t-\t3\t1\t30\t60\t-\t7\t100/3600\n.\n"
@@ -102,6 +105,7 @@ def test_an_independent_server_keeps_only_its_own_policies() -> None:
         f"functions.f.max_queue: 5 {says} no limit",
         f"functions.f.max_running: 2 {says} 7",
         f"functions.f.keep_result: 1h {says} none",
+        f"functions.f.retention: 2h {says} none",
         f"functions.f.rate: 100/m {says} 100/h",
         f"functions.f.allow_options: retries, timeout {says} all",
         f"functions.f.unique_scope: cluster {says} server",

@@ -140,6 +140,26 @@ def test_letters_are_removed_when_they_are_too_old(make_broker: Callable[..., Br
     assert broker.broker.next_due is None
 
 
+def test_a_function_can_have_its_letters_kept_for_a_shorter_time(make_broker: Callable[..., BrokerHarness]) -> None:
+    broker = make_broker(dead_letters=DeadLetterBounds(max_age_s=100))
+    long, short = kill(broker, b"f"), kill(broker, b"private")
+    broker.broker.use_policies({b"private": FunctionPolicy(retention_s=30), b"other": FunctionPolicy(retention_s=500)})
+    broker.advance(29)
+    assert listed(broker) == [long, short]
+    broker.advance(2)
+    assert listed(broker) == [long]
+    next_one = kill(broker, b"private")
+    broker.advance(31)
+    assert listed(broker) == [long]
+    unlimited = kill(broker, b"other")
+    broker.advance(39)
+    assert listed(broker) == [unlimited]  # no age makes the general one longer
+    broker.advance(62)
+    assert listed(broker) == []
+    assert next_one != short
+    assert broker.broker.next_due is None
+
+
 def test_a_new_letter_does_not_bring_the_next_look_forward(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(dead_letters=DeadLetterBounds(max_age_s=100))
     kill(broker)

@@ -44,7 +44,7 @@ def test_a_file_with_defaults_and_functions_is_read(written: Callable[..., Path]
 
 def test_every_key_of_a_function_can_be_written(written: Callable[..., Path]) -> None:
     keys = "retries: 5, backoff: 1m, max_backoff: 1h, max_queue: 100, max_running: 3, rate: 100/m, keep_result: 2h"
-    keys += ", allow_options: [timeout, tags], unique_scope: cluster"
+    keys += ", allow_options: [timeout, tags], unique_scope: cluster, retention: 7d"
     keys += ", brake: {failures: 20/90s, hold: 5s, probe: 2}"
     others = "g: {max_backoff: 1s, max_running: 0, brake: {failures: 0}}, h: {brake: {failures: 3/m, hold: }}"
     file = read_policies(str(written(f"functions: {{f: {{{keys}}}, {others}}}")))
@@ -60,6 +60,7 @@ def test_every_key_of_a_function_can_be_written(written: Callable[..., Path]) ->
             allow_options=frozenset({"tags", "timeout"}),
             brake=BrakeRule(Rate(20, 90), hold_s=5.0, probe=2),
             is_unique_in_cluster=True,
+            retention_s=7 * 86400.0,
         ),
         b"g": FunctionPolicy(backoff_s=10, max_backoff_s=10),  # the first wait is no longer than the maximum
         b"h": FunctionPolicy(brake=BrakeRule(Rate(3, 60), hold_s=30.0, probe=1)),

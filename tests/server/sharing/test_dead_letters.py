@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +126,19 @@ def test_the_bounds_hold_for_the_table_as_a_whole(cluster: Cluster, until: Until
     second = kill(other, 3)
     until(lambda: len(cluster.database.rows("id", "gearman_dead")) == 4)
     assert listed(one) == listed(other) == [*first[2:], *second]
+
+
+@pytest.mark.parametrize("cluster", ["postgresql"], indirect=True)
+def test_the_letters_of_a_function_can_be_kept_for_a_shorter_time(
+    cluster: Cluster, until: Until, tmp_path: Path
+) -> None:
+    policies = tmp_path / "policies.yaml"
+    policies.write_text("functions: {f: {retention: 30s}}")
+    server = cluster.start("--policies", str(policies))
+    kill(server, 1)
+    cluster.database.execute("UPDATE gearman_dead SET died_at = died_at - 40")
+    kept = kill(server, 1)
+    until(lambda: listed(server) == kept)
 
 
 @pytest.mark.parametrize("cluster", ["postgresql"], indirect=True)

@@ -1,0 +1,134 @@
+r"""What of one function's jobs is shown. A text comes back without what the rules hide; without rules it is the same
+object. Of very long texts only the begin is looked at, and comes back. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+from urllib.parse import unquote_plus
+
+from gearman_manager.privacy.key_rules import key_rules
+from gearman_manager.privacy.keyed_values import KeyedValue, keyed_values, placed_values
+from gearman_manager.privacy.printed_form import as_printed, from_printed
+from gearman_manager.privacy.workload_form import has_keys
+
+#: Stands for a value that is not shown.
+MARK: Final = "[redacted]"
+#: Characters of a text that are looked at.
+MOST_CHARACTERS: Final = 32768
+#: Shorter values are not looked for in errors: they would stand in any text.
+_SHORTEST_VALUE: Final = 4
+_LONGEST_VALUE: Final = 4096
+_MOST_VALUES: Final = 200
+_NO_SECRETS: Final = frozenset({"true", "false", "null", "True", "False", "None"})
+#: Texts, numbers and words of a workload; the second of each pair is there if it is a key.
+_LEAVES: Final = re.compile(
+    r"\"((?:[^\"\\]|\\.)*+)(?:\"(\s{0,9}:)?|\\?\Z)|'((?:[^'\\]|\\.)*+)(?:'(\s{0,9}:)?|\\?\Z)"
+    r"|([^\s,:={}\[\]\"'&]++)(\s{0,4}[=:])?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPrivacy:
+    """The rules for the jobs of one function."""
+
+    redact: tuple[str, ...] = ()  #: rules for keys, as `checked_rule` gives them
+    shows_workloads: bool = True
+    redacted_places: frozenset[int] = frozenset()  #: of the arguments of a task whose names the rules mean
+    retention_s: float | None = None  #: how long failed jobs are kept; None: as long as the general bounds allow
+
+    @property
+    def hides(self) -> bool:
+        """Whether anything is not shown."""
+        return bool(self.redact) or not self.shows_workloads
+
+    def workload(self, printed: str) -> str | None:
+        r"""A workload, or the first part of one, in its printed form (`\xNN` for bytes that do not print).
+
+        None: nothing of it is to be shown, because the function's workloads are private, or because no keys can be told
+        apart in it, so that the rules can't be applied.
+        """
+        if not self.shows_workloads:
+            return None
+        if not self.redact:
+            return printed
+        text = from_printed(_bounded(printed))
+        if not has_keys(text):
+            return None
+        shown = self._without_values(text)
+        return printed if shown == text and len(printed) <= MOST_CHARACTERS else as_printed(shown)
+
+    def text(self, text: str, workload: str = "") -> str:
+        """An error, a traceback, a line of a log: without the values of its keys, and without those values that the
+        rules hide in the job's workload (in its printed form), wherever they stand."""
+        if not self.hides or not text:
+            return text
+        text = _bounded(text)
+        secrets = self._secrets(from_printed(workload[:MOST_CHARACTERS])) if workload else ()
+        if secrets:
+            any_of_them = "|".join(map(re.escape, secrets))
+            text = re.sub(any_of_them, MARK, text)
+        return self._without_values(text)
+
+    def mapping(self, pairs: Mapping[str, str], workload: str = "") -> dict[str, str]:
+        """Pairs such as headers, by their keys."""
+        hide = key_rules(self.redact).hide
+        return {key: MARK if hide(key) else self.text(value, workload) for key, value in pairs.items()}
+
+    def _without_values(self, text: str) -> str:
+        if self.redacted_places:
+            text = _replaced(text, placed_values(text, self.redacted_places))
+        rules = key_rules(self.redact)
+        return _replaced(text, keyed_values(text, rules.hide)) if self.redact and rules.may_concern(text) else text
+
+    def _secrets(self, workload: str) -> tuple[str, ...]:
+        """The values of a workload that are not shown, the longest first."""
+        if self.shows_workloads:
+            found_values = [*placed_values(workload, self.redacted_places)] if self.redacted_places else []
+            found_values += keyed_values(workload, key_rules(self.redact).hide)
+            hidden = [workload[value.start : value.end] for value in found_values]
+        else:
+            hidden = [workload]
+        found: dict[str, None] = {}
+        for content in hidden:
+            leaves = (leaf[leaf.lastindex or 0] for leaf in _LEAVES.finditer(content) if _is_value(leaf))
+            for written in (content.strip(), *islice(leaves, _MOST_VALUES)):
+                for form in (written, _decoded(written), unquote_plus(written)):
+                    if _SHORTEST_VALUE <= len(form) <= _LONGEST_VALUE and form not in _NO_SECRETS:
+                        found[form] = None
+            if len(found) >= _MOST_VALUES:
+                break
+        return tuple(sorted(found, key=len, reverse=True))
+
+
+def _is_value(leaf: re.Match[str]) -> bool:
+    return leaf.lastindex is not None and leaf.lastindex % 2 == 1
+
+
+def _replaced(text: str, values: Iterable[KeyedValue]) -> str:
+    parts, position = [], 0
+    for value in values:
+        parts += [text[position : value.start], value.quote, MARK, value.quote]
+        position = value.end
+    return "".join([*parts, text[position:]]) if parts else text
+
+
+def _decoded(written: str) -> str:
+    r"""A text of JSON without its escapes."""
+    if "\\" not in written:
+        return written
+    try:
+        return str(json.loads(f'"{written}"', strict=False))
+    except ValueError:
+        return written
+
+
+def _bounded(text: str) -> str:
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    return text[:MOST_CHARACTERS] + f" … {len(text) - MOST_CHARACTERS:,} more characters are not shown"
