@@ -5,11 +5,14 @@ With `GEARMAN_SCREENSHOTS=1` the pictures in docs/dashboard are made anew.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +22,9 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from gearman_manager.access.caller import ROLES
 from gearman_manager.access.users_file import make_user, write_user
+from gearman_manager.history.history_file import FILE_NAME, HistoryFile
+from gearman_manager.series import points_table as table
+from gearman_manager.series.figures import FUNCTION, POOL, packed
 
 from .conftest import GATE, NAP, RunningManager, alive, eventually
 from .test_access import PASSWORD
@@ -26,8 +32,13 @@ from .test_dashboard import FAIL, GREET, HOSTILE
 
 PATIENCE_MS = 30_000
 #: The pages of which there are pictures.
-PICTURED = ("overview", "pool")
+PICTURED = ("overview", "pool", "function")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+HIDE = (
+    "is => { Object.defineProperty(document, 'hidden', {value: is, configurable: true}); "
+    "document.dispatchEvent(new Event('visibilitychange')); }"
+)
+CLOCK = "{hour: '2-digit', minute: '2-digit'}"
 PICTURES = Path(__file__).parents[2] / "docs" / "dashboard"
 CONFIG = """
 pools:
@@ -100,10 +111,37 @@ def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     try:
+        record_past(manager.folder)
         manager.start(CONFIG.format(port=port))
         yield Site(manager, port, browser)
     finally:
         manager.destroy()
+
+
+def record_past(folder: Path) -> None:
+    """Have the history's file tell of an hour before the manager started: what charts show."""
+    (folder / "run").mkdir(mode=0o700)
+    file = HistoryFile(folder / "run" / FILE_NAME)
+    for statement in table.TABLES:
+        file.declare(statement)
+    now = int(time.time()) // 60 * 60
+    keys = [("pools", ""), ("functions", ""), ("pool", "nap"), ("function", "nap")]
+    numbers = file.run(partial(table.numbers, keys, now))
+    for minute in range(1, 60):
+        wave = 1 + math.sin(minute / 6)
+        pool = POOL.point(samples=6, idle=9, busy=3, target=12, wanted=round(9 + 6 * wave), waiting=round(40 * wave))
+        pool |= POOL.point(done=round(300 + 90 * wave), failed=minute % 7, waiting_max=round(14 * wave), cpu_ms=9000)
+        pool |= POOL.point(grown=minute % 20 == 0, memory_kb=6 * 40_000, oldest_ms=round(900 * wave), running=3)
+        jobs = FUNCTION.point(samples=6, submitted=400, started=400, completed=380, failed=minute % 7, retried=9)
+        jobs |= FUNCTION.point(
+            waiting=round(40 * wave), running=3, waited_7=200, waited_9=round(60 * wave), waited_11=4
+        )
+        jobs |= FUNCTION.point(ran_5=300, ran_7=70, ran_9=10)
+        rows = {numbers[key]: packed(pool if key[0].startswith("pool") else jobs) for key in keys}
+        file.run(partial(table.write, table.MINUTE_S, now - 60 * minute, rows))
+    marks = [(now - 1500.0, "reload", "", "generation 2 of code and settings took over")]
+    file.run(partial(table.add_marks, [*marks, (now - 700.0, "crash", "nap", "1 worker of nap ended unexpectedly")]))
+    file.close()
 
 
 def pool_of(page: Page, name: str) -> Locator:
@@ -179,14 +217,45 @@ def test_a_hidden_page_does_not_ask_and_asks_at_once_when_it_is_seen(site: Site)
     with page.expect_request(lambda request: "x-part" in request.headers):
         page.clock.run_for(3000)
     page.wait_for_load_state("networkidle")
-    hide = "is => { Object.defineProperty(document, 'hidden', {value: is, configurable: true}); "
-    hide += "document.dispatchEvent(new Event('visibilitychange')); }"
-    page.evaluate(hide, True)
+    page.evaluate(HIDE, True)
     asked.clear()
     page.clock.run_for(60_000)
     assert asked == []
     with page.expect_request(lambda request: "x-part" in request.headers):
-        page.evaluate(hide, False)
+        page.evaluate(HIDE, False)
+    page.context.close()
+
+
+def test_charts_move_on_while_they_are_seen_and_tell_their_figures_under_the_pointer(site: Site) -> None:
+    page = site.open("viewer", "/pools/nap?range=1h")
+    page.clock.install()
+    page.reload()
+    chart = page.locator(".chart", has=page.get_by_role("heading", name="Jobs per minute"))
+    last = chart.locator("b")
+    expect(last).to_have_text(re.compile("[0-9]"))
+    shown = last.inner_text()
+    plot = chart.locator(".plot")
+    box = plot.bounding_box()
+    assert box is not None
+    plot.hover(position={"x": 0.51 * box["width"], "y": 20})
+    told = chart.locator("h3").get_attribute("data-at") or ""
+    began = page.evaluate("document.querySelector('.charts').dataset.begin")
+    half_way = page.evaluate(f"new Date(({began} + 30 * 60) * 1000).toLocaleString([], {CLOCK})")
+    assert told == half_way
+    assert last.inner_text() in chart.locator("b").get_attribute("data-told").split("|")[28:32]  # type: ignore[union-attr]
+    page.mouse.move(1, 1)
+    expect(last).to_have_text(shown)
+    with page.expect_request(lambda request: "/charts/pools/nap?range=1h" in request.url):
+        page.clock.run_for(11_000)
+    page.wait_for_load_state("networkidle")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate(HIDE, True)
+    page.clock.run_for(60_000)
+    assert asked == []
+    with page.expect_request(lambda request: "/charts/pools/nap" in request.url):
+        page.evaluate(HIDE, False)
+    assert site.complaints == []
     page.context.close()
 
 
@@ -207,8 +276,9 @@ def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) 
     expect(page.get_by_role("link", name=dead)).to_be_visible()
     [worker] = site.manager.workers("fail")
     paths = {"overview": "/", "pool": "/pools/nap", "worker": f"/workers/{worker['name']}", "functions": "/functions"}
-    paths |= {"function": "/functions/greet", "jobs": "/jobs", "job": f"/jobs/{waiting}", "failed": "/dead"}
+    paths |= {"function": "/functions/nap", "jobs": "/jobs", "job": f"/jobs/{waiting}", "failed": "/dead"}
     paths |= {"failed-job": f"/dead/{dead}", "schedules": "/schedules", "servers": "/servers", "history": "/history"}
+    paths |= {"table": "/?range=24h&table=1", "task": "/functions/greet"}
     axe, found = Axe(), []
     for name, path in {**paths, "error": "/nowhere", "login": "/login?said=x"}.items():
         if name == "login":
@@ -217,7 +287,7 @@ def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) 
         if name in PICTURED and os.environ.get("GEARMAN_SCREENSHOTS"):
             take_picture(site, page, name)
         found += serious(name, axe.run(page, options={"runOnly": RULES, "resultTypes": ["violations"]}).response)
-        if name in ("overview", "functions", "failed-job", "history"):  # they have all colours
+        if name in ("overview", "functions", "failed-job", "history", "function"):  # they have all colours
             page.emulate_media(color_scheme="dark")
             found += serious(f"{name} in the dark", axe.run(page, options={"runOnly": ["color-contrast"]}).response)
             page.emulate_media(color_scheme="light")

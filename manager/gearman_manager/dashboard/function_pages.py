@@ -15,6 +15,7 @@ from gearman_manager.config import Problem, ResolvedFunction
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.status import StatusReport
 from gearman_manager.control.submissions import Submissions
+from gearman_manager.dashboard.chart_parts import ChartParts
 from gearman_manager.dashboard.forms import done
 from gearman_manager.dashboard.found_jobs import longest_wait_s
 from gearman_manager.dashboard.rendering import page
@@ -32,7 +33,12 @@ MOST_PROBLEMS: Final = 50
 
 
 def add_function_pages(
-    routes: Blueprint, status: StatusReport, generations: Generations, jobs: ServerJobs, submissions: Submissions
+    routes: Blueprint,
+    status: StatusReport,
+    generations: Generations,
+    jobs: ServerJobs,
+    submissions: Submissions,
+    charts: ChartParts,
 ) -> None:
     """The pages, and the forms on them."""
 
@@ -67,6 +73,7 @@ def add_function_pages(
             fields=fields_of(parameters),
             like=like,
             is_private=is_private,
+            **charts.on_page("function", name),
         )
 
     @routes.post("/functions/<path:name>/pause")

@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from gearman_manager.access.caller import Role
 from gearman_manager.access.requirements import needs
 from gearman_manager.control.operator_changes import OperatorChanges
+from gearman_manager.dashboard.chart_parts import ChartParts
 from gearman_manager.dashboard.forms import done, whole_number
 from gearman_manager.dashboard.rendering import shared_page
 from gearman_manager.errors import ManagerError
@@ -23,8 +24,8 @@ Report = Mapping[str, Any]
 LINKS: Final = {"server": "servers", "code": "functions"}
 #: Tiles of one pool, pools with tiles, and tiles in all, on the first page; the pools' own pages have the others.
 MOST_TILES: Final = 60
-MOST_POOLS: Final = 40
-MOST_TILES_IN_ALL: Final = 400
+MOST_POOLS: Final = 20
+MOST_TILES_IN_ALL: Final = 200
 #: In this order: those that need a look first.
 _STATES: Final = ("failing", "backing-off", "paused", "running", "retiring", "stopping")
 _TILE_ORDER: Final = ("stopping", "draining", "starting", "ordered", "busy", "idle")
@@ -40,12 +41,14 @@ class Ends(Protocol):
         """Begin no job from now on, finish the running ones, and end."""
 
 
-def add_overview(routes: Blueprint, overview: Callable[[], Report], changes: OperatorChanges, manager: Ends) -> None:
+def add_overview(
+    routes: Blueprint, overview: Callable[[], Report], charts: ChartParts, changes: OperatorChanges, manager: Ends
+) -> None:
     """The first page, and the forms on it."""
 
     @routes.get("/")
     def start() -> ResponseReturnValue:
-        return shared_page("overview.html", lambda: _shown(overview()))
+        return shared_page("overview.html", lambda: _shown(overview()), charts.on_page("all"))
 
     @routes.post("/pools/<path:name>/scale")
     def scale(name: str) -> ResponseReturnValue:
@@ -103,7 +106,14 @@ def _shown(report: Report) -> dict[str, Any]:
     """What the page shows of an overview: the pools that need a look first, with all of it, the others in a row."""
     pools = sorted(report["pools"], key=lambda pool: (_STATES.index(pool["state"]), not pool["waiting"], pool["name"]))
     first = list(_with_tiles(pools[:MOST_POOLS]))
-    return {"now": report, "pools": first, "others": pools[MOST_POOLS:], "links": LINKS}
+    rates = {key: _sum(report["pools"], key) for key in ("done_per_minute", "failed_per_minute", "waiting", "busy")}
+    return {"now": report, "pools": first, "others": pools[MOST_POOLS:], "links": LINKS, "sums": rates}
+
+
+def _sum(pools: list[dict[str, Any]], key: str) -> float | None:
+    """The sum over all pools of which the figure is known; None: of none it is."""
+    known = [pool[key] for pool in pools if pool[key] is not None]
+    return sum(known) if known else None
 
 
 def _with_tiles(pools: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from flask import Blueprint, request, url_for
@@ -13,6 +14,7 @@ from gearman_manager.config import ResolvedPool
 from gearman_manager.control.explanations import Explanations
 from gearman_manager.control.operator_changes import OperatorChanges
 from gearman_manager.control.server_jobs import ServerJobs
+from gearman_manager.dashboard.chart_parts import ChartParts
 from gearman_manager.dashboard.forms import done
 from gearman_manager.dashboard.rendering import page
 from gearman_manager.dashboard.words import duration, size
@@ -32,23 +34,28 @@ MOST_LINES: Final = 200
 MOST_DECISIONS: Final = 15
 
 
-def add_pool_pages(
-    routes: Blueprint,
-    overview: Callable[[], Report],
-    explanations: Explanations,
-    generations: Generations,
-    workforce: Workforce,
-    log: RecentLog,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class PoolSources:
+    """What is shown of pools."""
+
+    overview: Callable[[], Report]
+    explanations: Explanations
+    generations: Generations
+    workforce: Workforce
+    log: RecentLog
+
+
+def add_pool_pages(routes: Blueprint, sources: PoolSources, charts: ChartParts) -> None:
     """The pages that show."""
-    clock = SteadyClock()
+    clock, generations = SteadyClock(), sources.generations
+    workforce, log = sources.workforce, sources.log
 
     @routes.get("/pools/<path:name>")
     def pool(name: str) -> ResponseReturnValue:
-        found = next((each for each in overview()["pools"] if each["name"] == name), None)
+        found = next((each for each in sources.overview()["pools"] if each["name"] == name), None)
         if found is None:
             raise NotFound(f"there is no pool {name}: a reload may have removed it")
-        reasons = explanations.report(name)
+        reasons = sources.explanations.report(name)
         return page(
             "pool.html",
             pool=found,
@@ -59,6 +66,7 @@ def add_pool_pages(
             ended={reason.value: count for reason, count in workforce.pools[name].counts.ended.items() if count},
             started=workforce.pools[name].counts.started,
             lines=log.lines(name)[-MOST_LINES:],
+            **charts.on_page("pool", name),
         )
 
     @routes.get("/workers/<path:name>")

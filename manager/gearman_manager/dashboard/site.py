@@ -21,12 +21,14 @@ from gearman_manager.control.status import StatusReport
 from gearman_manager.control.submissions import Submissions
 from gearman_manager.dashboard import texts, words
 from gearman_manager.dashboard.bulk_pages import add_bulk_forms, add_bulk_pages
+from gearman_manager.dashboard.chart_parts import ChartParts, add_charts
+from gearman_manager.dashboard.charts import number
 from gearman_manager.dashboard.forms import notice
 from gearman_manager.dashboard.function_pages import add_function_pages
 from gearman_manager.dashboard.job_pages import add_job_forms, add_job_pages
 from gearman_manager.dashboard.other_pages import add_history, add_schedules, add_servers
 from gearman_manager.dashboard.overview_pages import add_overview
-from gearman_manager.dashboard.pool_pages import add_pool_pages, add_worker_forms
+from gearman_manager.dashboard.pool_pages import PoolSources, add_pool_pages, add_worker_forms
 from gearman_manager.dashboard.rendering import page
 from gearman_manager.dashboard.static_files import add_static_files, static_address
 from gearman_manager.errors import ManagerError
@@ -85,10 +87,13 @@ def dashboard_routes(sources: Sources) -> Blueprint:
     """The routes of all pages."""
     routes = Blueprint("dashboard", __name__, template_folder="templates")
     add_static_files(routes)
-    add_overview(routes, sources.overview, sources.changes, sources.manager)
-    add_pool_pages(routes, sources.overview, sources.explanations, sources.generations, sources.workforce, sources.log)
+    charts = ChartParts(sources.reports)
+    add_charts(routes, charts)
+    add_overview(routes, sources.overview, charts, sources.changes, sources.manager)
+    of_pools = PoolSources(sources.overview, sources.explanations, sources.generations, sources.workforce, sources.log)
+    add_pool_pages(routes, of_pools, charts)
     add_worker_forms(routes, sources.changes, sources.jobs)
-    add_function_pages(routes, sources.status, sources.generations, sources.jobs, sources.submissions)
+    add_function_pages(routes, sources.status, sources.generations, sources.jobs, sources.submissions, charts)
     add_job_pages(routes, sources.jobs, sources.log)
     add_job_forms(routes, sources.jobs)
     add_bulk_pages(routes, sources.every)
@@ -110,6 +115,7 @@ def _add_words(routes: Blueprint, name: str) -> None:
         "plain": texts.plain,
         "log": texts.log,
         "counted": words.counted,
+        "number": number,
         "size": words.size,
         "duration": words.duration,
         "moment": words.moment,

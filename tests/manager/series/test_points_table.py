@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gearman_manager.history import history_file
 from gearman_manager.history.history_file import FILE_NAME, HistoryFile
 from gearman_manager.series import points_table as table
 
@@ -80,9 +79,8 @@ def test_series_that_are_too_many_get_no_number(file: HistoryFile, monkeypatch: 
     assert len(file.run(partial(table.numbers, [("pool", str(n)) for n in range(5)], HOUR))) == 2
 
 
-def test_a_file_that_is_nearly_full_loses_its_oldest_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_file, "_MOST_PAGES", 64)
-    file = HistoryFile(tmp_path / FILE_NAME)
+def test_a_file_that_is_nearly_full_loses_its_oldest_minutes(tmp_path: Path) -> None:
+    file = HistoryFile(tmp_path / FILE_NAME, 256 * 1024)
     for statement in table.TABLES:
         file.declare(statement)
     mine = number(file)

@@ -18,11 +18,22 @@
     return Math.max(0, Math.round(seconds)) + " s";
   }
 
+  const clockForm = { hour: "2-digit", minute: "2-digit" };
+
+  function clockOf(date, withDay) {
+    return date.toLocaleString([], withDay ? { weekday: "short", ...clockForm } : clockForm);
+  }
+
   function tellTimes() {
     const now = Date.now();
     for (const time of document.querySelectorAll("time[datetime]")) {
       const moment = Date.parse(time.dateTime);
       if (Number.isNaN(moment)) continue;
+      if ("clock" in time.dataset || "day" in time.dataset) {
+        if (!time.title) time.textContent = clockOf(new Date(moment), "day" in time.dataset);
+        if (!time.title) time.title = new Date(moment).toLocaleString();
+        continue;
+      }
       const past = (now - moment) / 1000;
       let text = words(Math.abs(past));
       if (!("for" in time.dataset)) text = past >= 0 ? text + " ago" : "in " + text;
@@ -38,6 +49,7 @@
       if (!fresh.hasAttribute(name) && !(name === "open" && old.localName === "details") && name !== "title") old.removeAttribute(name);
     for (const { name, value } of fresh.attributes)
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    if ("apart" in old.dataset) return;  // it is asked for by itself
     if (old.localName === "time" && old.dateTime === fresh.dateTime) return;
     if (old.localName === "textarea" || (old.localName === "details" && old.contains(document.activeElement) && old.querySelector("form"))) return;
     morphChildren(old, fresh);
@@ -176,6 +188,49 @@
       stream.addEventListener(kind, happened);
   }
 
+  // --- charts: asked for by themselves, and seldom
+
+  const withCharts = 10000;
+
+  async function askApart() {
+    if (document.hidden || failures) return;
+    for (const part of document.querySelectorAll("[data-apart]")) {
+      try {
+        const headers = { "X-Part": "1" };
+        if (part.tag) headers["If-None-Match"] = part.tag;
+        const answer = await fetch(part.dataset.apart, { headers, cache: "no-store", redirect: "error", signal: AbortSignal.timeout(10000) });
+        if (!answer.ok) continue;
+        part.tag = answer.headers.get("ETag") || "";
+        morphChildren(part, new DOMParser().parseFromString(await answer.text(), "text/html").body);
+        tellTimes();
+      } catch { /* the question for the page itself tells of it */ }
+    }
+  }
+
+  // Under the pointer, a chart's legend tells the figures of that time.
+  document.addEventListener("pointermove", (event) => {
+    const plot = event.target.closest && event.target.closest(".plot");
+    for (const told of document.querySelectorAll(".chart.told")) if (!plot || !told.contains(plot)) tellOf(told, -1);
+    if (!plot) return;
+    const { left, width } = plot.getBoundingClientRect();
+    tellOf(plot.closest(".chart"), Math.max(0, (event.clientX - left) / width));
+  });
+
+  function tellOf(chart, share) {
+    const { begin, step } = chart.parentElement.dataset;
+    let place = 0;
+    for (const value of chart.querySelectorAll("b[data-told]")) {
+      const told = value.dataset.told.split("|");
+      place = Math.min(told.length - 1, Math.round(share * (told.length - 1)));
+      value.dataset.now = value.dataset.now || value.textContent;
+      value.textContent = share >= 0 ? told[place] : value.dataset.now;
+      if (share < 0) delete value.dataset.now;
+    }
+    const at = new Date((Number(begin) + place * step) * 1000);
+    chart.classList.toggle("told", share >= 0);
+    chart.querySelector("h3").dataset.at = share >= 0 ? clockOf(at, step > 60) : "";
+  }
+
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
       clearTimeout(timer);
@@ -184,6 +239,7 @@
     } else {
       follow();
       ask();
+      askApart();
     }
   });
 
@@ -198,5 +254,6 @@
   if (live && Number(live.dataset.every)) {
     follow();
     plan();
+    setInterval(askApart, withCharts);
   }
 })();
