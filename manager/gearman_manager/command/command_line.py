@@ -35,6 +35,7 @@ from gearman_manager.command.job_commands import GROUPS
 from gearman_manager.command.outbox_commands import outbox
 from gearman_manager.command.restart_server import restart_server
 from gearman_manager.command.schedule_commands import schedules, trigger
+from gearman_manager.command.top_command import top
 from gearman_manager.command.user_command import user
 from gearman_manager.migration.options import Seconds, gearmanmanager_options, overrides_of
 from gearman_manager.simulation.options import simulation_options
@@ -260,6 +261,7 @@ main.commands = {
         functions,
         run,
         status,
+        top,
         dashboard,
         explain,
         *COMMANDS,
@@ -281,6 +283,7 @@ for command in (
     functions,
     run,
     status,
+    top,
     dashboard,
     explain,
     *COMMANDS,

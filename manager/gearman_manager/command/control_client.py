@@ -54,11 +54,11 @@ def request(path: Path, method: str, resource: str, body: object = None, timeout
     return answer
 
 
-def stream(path: Path, resource: str) -> Iterator[str]:
-    """The lines of an answer as they arrive, until the manager ends.
+def stream(path: Path, resource: str, silence_s: float | None = None) -> Iterator[str]:
+    """The lines of an answer as they arrive, until the manager ends. The next line may take any time, or `silence_s`.
 
     Raises:
-        NotRunning, ManagerError: as `request`.
+        NotRunning, ManagerError: as `request`; or no line came within `silence_s`.
     """
     connection = _UnixConnection(path)
     try:
@@ -66,9 +66,11 @@ def stream(path: Path, resource: str) -> Iterator[str]:
         if response.status >= 400:
             raise ManagerError(str(json.loads(response.read())["detail"]))
         if connection.sock is not None:
-            connection.sock.settimeout(None)  # the next line may take any time
+            connection.sock.settimeout(silence_s)
         for line in response:
             yield line.decode(errors="replace").rstrip("\n")
+    except TimeoutError as error:
+        raise ManagerError(f"the manager has said nothing on {path} for {silence_s:g} s") from error
     except (ConnectionError, http.client.HTTPException):
         return
     finally:

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gearman_manager.command.status_view import wide_console
-from gearman_manager.command.words import duration, printed
+from gearman_manager.command.words import printed
+from gearman_process.values.durations import rough_duration
 
 Row = dict[str, Any]
 
@@ -32,7 +33,7 @@ def show_jobs(rows: Sequence[Row]) -> None:
     table.columns[0].no_wrap = True  # users copy handles
     for row in rows:
         kind = "" if row["background"] else " (a client waits)"
-        times = (duration(row["for_s"]), duration(row["age_s"]))
+        times = (rough_duration(row["for_s"]), rough_duration(row["age_s"]))
         cells = (row["handle"], row["function"], row["state"] + kind, *times, str(row["attempt"]), row["priority"])
         table.add_row(*map(_cell, cells), _cell(row["unique"]), _preview(row))
     wide_console().print(table)
@@ -44,7 +45,7 @@ def show_dead(rows: Sequence[Row]) -> None:
     table.columns[0].no_wrap = True
     now = time.time()
     for row in rows:
-        ago = duration(max(0.0, now - row["died"])) + " ago"
+        ago = rough_duration(max(0.0, now - row["died"])) + " ago"
         cells = (row["handle"], row["function"], ago, str(row["attempts"]), row["error"], row["unique"])
         table.add_row(*map(_cell, cells), _preview(row))
     wide_console().print(table)
@@ -56,7 +57,7 @@ def show_keys(rows: Sequence[Row]) -> None:
     for row in rows:
         held_by = row["held_by"]
         if row["opens_in_s"] is not None:
-            held_by += f" for {duration(row['opens_in_s'])}"
+            held_by += f" for {rough_duration(row['opens_in_s'])}"
         numbers = (str(row[name]) for name in ("waiting", "running", "startable"))
         table.add_row(_cell(row["key"] or "(none)"), *numbers, _cell(held_by))
     wide_console().print(table)
@@ -70,7 +71,7 @@ def show_batches(rows: Sequence[Row]) -> None:
     now = time.time()
     for row in rows:
         kind = " (cancelled)" if row["is_cancelled"] else " (still counting)" if row["is_counting"] else ""
-        ago = duration(max(0.0, now - row["opened"])) + " ago"
+        ago = rough_duration(max(0.0, now - row["opened"])) + " ago"
         table.add_row(*map(_cell, (row["batch"], row["state"] + kind, ago)), *(str(row[name]) for name in numbers))
     wide_console().print(table)
 

@@ -237,13 +237,14 @@ def _show(found: Sequence[dict[str, Any]]) -> None:
     from rich.text import Text
 
     from gearman_manager.command.status_view import wide_console
-    from gearman_manager.command.words import duration, printed
+    from gearman_manager.command.words import printed
+    from gearman_process.values.durations import rough_duration
 
     view = View("id", "function", "key", "state", "age", "attempts", "server", "reason", box=None)
     now_ms = time() * 1000
     for row in found:
         state = "aside" if row["is_aside"] else "sending" if row["relay"] else "waiting"
-        age = duration(max(0.0, now_ms - row["created_ms"]) / 1000) if row["created_ms"] else ""
+        age = rough_duration(max(0.0, now_ms - row["created_ms"]) / 1000) if row["created_ms"] else ""
         cells = (
             row["id"],
             row["function_name"],

@@ -13,10 +13,9 @@ from gearman_manager import exit_codes
 from gearman_manager.command.completion import instances
 from gearman_manager.command.context import ask, fail, folder_of_running, mistakes_are_messages
 from gearman_manager.command.control_client import stream
-from gearman_manager.command.words import duration
 from gearman_manager.migration.options import Seconds
 from gearman_process.values.counting import counted
-from gearman_process.values.durations import format_duration
+from gearman_process.values.durations import format_duration, rough_duration
 
 Report = dict[str, Any]
 
@@ -89,7 +88,7 @@ def _words(server: Report, within_s: float) -> str:
     if state == "finishing" and server["running"]:
         return f"finishes {counted(server['running'], 'running job')}, for {format_duration(within_s)} at most"
     if state == "replaced":
-        return f"replaced in {duration(server['took_s'])}, pid {server['pid_before'] or '-'} → {server['pid']}"
+        return f"replaced in {rough_duration(server['took_s'])}, pid {server['pid_before'] or '-'} → {server['pid']}"
     return {"finishing": "ends", "starting": "starts", "connecting": "serves; its workers come back"}.get(state, "")
 
 

@@ -67,7 +67,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     from rich.text import Text
 
     from gearman_manager.command.status_view import wide_console
-    from gearman_manager.command.words import duration
+    from gearman_process.values.durations import rough_duration
 
     table = Table("schedule", "function", "next", "in", "last", "when", "missed", "unique", box=None)
     for column in (table.columns[2], table.columns[4]):
@@ -75,7 +75,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     now = time.time()
     for row in rows:
         last = "never" if row["last_run"] is None else _clock(row["last_run"])
-        due = "paused" if row["paused_at"] is not None else duration(max(0.0, row["next"] - now))
+        due = "paused" if row["paused_at"] is not None else rough_duration(max(0.0, row["next"] - now))
         cells = (row["schedule"], row["function"], _clock(row["next"]), due, last, row["timing"], row["missed"])
         table.add_row(*map(Text, cells), Text(row["unique"]))
     wide_console().print(table)

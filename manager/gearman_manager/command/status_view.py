@@ -13,7 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gearman_manager.command.words import clock, duration, left_of, printed
+from gearman_manager.command.words import clock, left_of, printed
+from gearman_process.values.durations import rough_duration
 from gearman_process.values.escaping import escape_text
 
 Report = dict[str, Any]
@@ -43,7 +44,7 @@ def show_live(ask: Callable[[], Report]) -> None:
 
 def _view(report: Report) -> Group:
     since_s = _since_s(report["supervisor"]["since"])
-    parts: list[RenderableType] = [f"manager pid {report['supervisor']['pid']}, running for {duration(since_s)}"]
+    parts: list[RenderableType] = [f"manager pid {report['supervisor']['pid']}, running for {rough_duration(since_s)}"]
     if report.get("drain"):
         parts.append(Text(_drain(report["drain"]), "red"))
     budgets = [_budgets(report)] if report["budgets"] else []
@@ -109,7 +110,7 @@ def _workers(report: Report) -> Table:
                 "-" if worker["done"] is None else str(worker["done"]),
                 "-" if worker["failed"] is None else str(worker["failed"]),
                 f"{worker['private_bytes'] / 1e6:.1f} MB" if worker["private_bytes"] else "-",
-                duration(worker["age_s"]),
+                rough_duration(worker["age_s"]),
             )
             for job, running in jobs[1:]:
                 table.add_row("", "", "", job, running)
@@ -119,7 +120,7 @@ def _workers(report: Report) -> Table:
 def _jobs(jobs: Sequence[Report]) -> list[tuple[str | Text, str]]:
     """A worker's jobs and their run times, a line for each; of very many jobs only those that run longest."""
     lines: list[tuple[str | Text, str]] = [
-        (Text(printed(f"{job['function']} {job['handle']}")), duration(job["for_s"])) for job in jobs[:JOBS_SHOWN]
+        (Text(printed(f"{job['function']} {job['handle']}")), rough_duration(job["for_s"])) for job in jobs[:JOBS_SHOWN]
     ]
     if len(jobs) > JOBS_SHOWN:
         lines.append((f"and {len(jobs) - JOBS_SHOWN} more", ""))
@@ -152,7 +153,7 @@ def _hold(function: Report) -> str:
 def _servers(report: Report) -> Table:
     table = Table("job server", "state", "for", box=None)
     for address, server in report["servers"].items():
-        since = duration(_since_s(server["since"])) if server["since"] else "-"
+        since = rough_duration(_since_s(server["since"])) if server["since"] else "-"
         state = "down" if not server["up"] else "in trouble" if server["trouble"] else "up"
         table.add_row(address, Text(state, "" if state == "up" else "red"), since)
         if server["trouble"]:

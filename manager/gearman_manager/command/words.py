@@ -5,11 +5,9 @@ starts without it.
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Any
 
 from gearman_process.values.counting import counted
-
-_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
 def left_of(drain: dict[str, Any]) -> str:
@@ -35,11 +33,3 @@ def printed(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def duration(seconds: float) -> str:
-    """`850ms`, `12.3s`, `5m`, `2h`, `3d`."""
-    for size, unit in _UNITS:
-        if seconds >= size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"

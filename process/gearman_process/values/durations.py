@@ -15,6 +15,8 @@ MAX_DURATION_S: Final = 3650 * 86400.0
 
 #: By unit. In milliseconds, so that a whole number of them is computed exactly.
 MILLISECONDS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+#: Of a rough duration, the units above the second.
+_LONG_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"))
 _EXAMPLES: Final = "500ms, 30s, 5m, 1h or 7d"
 
 
@@ -44,3 +46,11 @@ def format_duration(seconds: float) -> str:
         if milliseconds and milliseconds % MILLISECONDS[unit] == 0:
             return f"{milliseconds // MILLISECONDS[unit]}{unit}"
     return f"{milliseconds}ms" if milliseconds else "0s"
+
+
+def rough_duration(seconds: float) -> str:
+    """A short way to tell about how long it was: `850ms`, `12.3s`, `5m`, `2h`, `3d`."""
+    for size, unit in _LONG_UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
