@@ -349,6 +349,52 @@ def test_all_letters_that_match_are_queued_again_or_forgotten(pages: Pages) -> N
     assert "No failed job is like this" in pages.page("/dead?tag=again")
 
 
+def test_failures_are_grouped_muted_and_their_letters_changed(pages: Pages) -> None:
+    with pages.manager.client() as client:
+        handles = [client.submit_background("fail", f"{number}") for number in range(3)]
+    listed = eventually(
+        lambda: re.findall(r'href="/gearman(/failures/\w+)"><b><bdi>ValueError', pages.page("/failures?function=fail")),
+        "they are grouped",
+    )
+    [address] = listed
+    eventually(lambda: "<dt>times</dt><dd>3</dd>" in pages.page(address), "all are counted")
+    page = pages.page(address)
+    assert "<bdi>fail.fail</bdi></h1>" in page
+    assert SHOWN in page  # in the sample of the error and of the traceback
+    assert "raise ValueError(" in page
+    assert set(handles) == set(re.findall(r'href="/gearman/dead/([^"]*)"', page))
+    assert re.search(r'<svg class="bars"[^>]* aria-label="failures by hour', page)
+    assert "<script>alert" not in page + pages.page("/failures")
+    assert forms(pages.page(address, "viewer")) == set()
+    assert pages.post(f"{address}/mute", "viewer")[0] == 403
+    assert pages.post(f"{address}/mute", **{"for": "soon"})[0] == 400
+    assert pages.post(f"{address}/mute", **{"for": "2h"}) == (303, f"/gearman{address}?said=muted")
+    assert "by <bdi>user operator</bdi>, until <time" in pages.page(address)
+    assert "1 muted group</summary>" in pages.page("/failures?function=fail")
+    pages.post(f"{address}/unmute")
+    assert ">muted<" not in pages.page(address)
+    socket = pages.manager.folder / "run" / "control.sock"
+    noted = request(socket, "GET", "/actions?what=failures%20mute&limit=1")["actions"][0]
+    name = address.rpartition("/")[2]
+    assert (noted["who"], noted["target"]) == ("user operator", f"fail: ValueError in fail.fail ({name})")
+    group = request(socket, "GET", f"/failures/{name}")
+    assert (group["count"], group["dead"], sum(group["hours"])) == (3, 3, 3)
+    with pages.manager.client() as client:
+        late = client.submit_background("fail", "late")
+    eventually(lambda: request(socket, "GET", f"/failures/{name}")["dead"] == 4, "one more")
+    pages.post("/dead/drop", handle=handles[0])
+    status, done = pages.post(f"{address}/drop", mark=str(group["mark"]), expected="3")
+    assert status == 303
+    assert outcomes(pages, done.removeprefix("/gearman")) == {"meant": "3", "forgotten": "2", "gone": "1"}
+    assert re.findall(r'name="handle" value="([^"]*)"', pages.page("/dead?function=fail")) == [late]
+    assert request(socket, "GET", f"/failures/{name}")["dead"] == 1
+    report = request(socket, "POST", f"/failures/{name}/retry")
+    assert (report["what"], report["expected"]) == ("dead retry", 1)
+    eventually(lambda: request(socket, "GET", f"/failures/{name}")["count"] == 5, "it fails again")
+    assert pages.get("/failures/none")[0].status == pages.get("/failures?cursor=x")[0].status + 4 == 404
+    pages.post("/dead/drop", handle=late)
+
+
 def test_jobs_behind_thousands_of_others_are_found(pages: Pages) -> None:
     for function in ("nap", "gate"):
         pages.post(f"/functions/{function}/pause")

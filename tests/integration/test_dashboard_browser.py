@@ -33,6 +33,8 @@ from .test_dashboard import FAIL, GREET, HOSTILE
 PATIENCE_MS = 30_000
 #: The pages of which there are pictures.
 PICTURED = ("overview", "pool", "function")
+#: Those that have all colours between them.
+COLOURFUL = ("overview", "functions", "function", "failed-job", "all", "failures", "failure", "history")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 HIDE = (
     "is => { Object.defineProperty(document, 'hidden', {value: is, configurable: true}); "
@@ -199,7 +201,7 @@ def test_hostile_texts_run_nothing(site: Site) -> None:
         handle = client.submit_background("fail", HOSTILE + "<img src=x onerror=alert(2)>")
     page = site.open("operator", "/dead")
     expect(page.get_by_role("link", name=handle)).to_be_visible()
-    for path in ("/dead", f"/dead/{handle}", "/pools/fail", f"/jobs?function={quote(HOSTILE)}"):
+    for path in ("/dead", f"/dead/{handle}", "/pools/fail", "/failures", f"/jobs?function={quote(HOSTILE)}"):
         page.goto(site.url + path)
         assert page.locator("script:not([src]), img, [onerror]").count() == 0
     page.goto(f"{site.url}/dead/{handle}")
@@ -274,11 +276,16 @@ def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) 
         dead = client.submit_background("fail", b"x")
     page = site.open("admin", "/dead")
     expect(page.get_by_role("link", name=dead)).to_be_visible()
+    page.goto(f"{site.url}/failures")
+    failure = page.get_by_role("link", name="ValueError in fail.fail")
+    expect(failure).to_be_visible()
+    group = failure.get_attribute("href") or ""
     [worker] = site.manager.workers("fail")
     paths = {"overview": "/", "pool": "/pools/nap", "worker": f"/workers/{worker['name']}", "functions": "/functions"}
     paths |= {"function": "/functions/nap", "jobs": "/jobs", "job": f"/jobs/{waiting}", "failed": "/dead"}
     paths |= {"failed-job": f"/dead/{dead}", "schedules": "/schedules", "servers": "/servers", "history": "/history"}
     paths |= {"table": "/?range=24h&table=1", "task": "/functions/greet"}
+    paths |= {"all": "/dead/all", "failures": "/failures", "failure": group}
     axe, found = Axe(), []
     for name, path in {**paths, "error": "/nowhere", "login": "/login?said=x"}.items():
         if name == "login":
@@ -287,7 +294,7 @@ def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) 
         if name in PICTURED and os.environ.get("GEARMAN_SCREENSHOTS"):
             take_picture(site, page, name)
         found += serious(name, axe.run(page, options={"runOnly": RULES, "resultTypes": ["violations"]}).response)
-        if name in ("overview", "functions", "failed-job", "history", "function"):  # they have all colours
+        if name in COLOURFUL:
             page.emulate_media(color_scheme="dark")
             found += serious(f"{name} in the dark", axe.run(page, options={"runOnly": ["color-contrast"]}).response)
             page.emulate_media(color_scheme="light")

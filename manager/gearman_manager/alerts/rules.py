@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from typing import Final
+from urllib.parse import urlencode
 
 from gearman_manager.alerts.memory import Memory
 from gearman_manager.alerts.snapshot import Snapshot
@@ -71,7 +72,8 @@ def _failures(rules: AlertRules, seen: Snapshot, memory: Memory) -> Iterator[Fin
         if failed >= most:
             text = f"{failed} jobs failed in {format_duration(window_s)}"
             since = readings[0][0]
-            yield Finding("failures", "pool", name, since, text, pool.job_error, f"gearman-manager logs {name}")
+            look = f"gearman-manager logs {name}{_page(seen, pool.functions)}"
+            yield Finding("failures", "pool", name, since, text, pool.job_error, look)
 
 
 def _dead(rules: AlertRules, seen: Snapshot, _memory: Memory) -> Iterator[Finding]:
@@ -86,8 +88,16 @@ def _dead(rules: AlertRules, seen: Snapshot, _memory: Memory) -> Iterator[Findin
         text = (
             f"{count} background job{'s' * (count > 1)} failed for good within an hour, the last one {mine[-1].handle}"
         )
-        look = f"gearman-manager dead list {quote(name)}"
+        look = f"gearman-manager dead list {quote(name)}{_page(seen, [name])}"
         yield Finding("dead", "function", name, since, text, mine[-1].error, look)
+
+
+def _page(seen: Snapshot, functions: Sequence[str]) -> str:
+    """The page where the failures are grouped, as words after a command; empty: there is none."""
+    if not seen.pages:
+        return ""
+    query = "?" + urlencode({"function": functions[0]}) if len(functions) == 1 else ""
+    return f", or {seen.pages}failures{query}"
 
 
 def _crash_loop(rules: AlertRules, seen: Snapshot, memory: Memory) -> Iterator[Finding]:

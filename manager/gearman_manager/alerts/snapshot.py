@@ -58,3 +58,4 @@ class Snapshot:
     functions: Mapping[str, FunctionView] = field(default_factory=dict)
     servers: Mapping[str, ServerView] = field(default_factory=dict)
     letters: Sequence[DeadLetter] = ()  #: of the last hour at least
+    pages: str = ""  #: the address of the pages, with a slash at its end; empty: there are none

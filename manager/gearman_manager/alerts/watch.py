@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import gevent
 
@@ -34,14 +34,26 @@ AWAY_S: Final = 60.0
 _CRASHING: Final = frozenset({PoolState.FAILING, PoolState.BACKING_OFF})
 
 
+class Mutes(Protocol):
+    """Failures of which nobody wants to hear."""
+
+    def is_muted_letter(self, handle: str, now: float, /) -> bool:
+        """Whether a dead letter is one of these; `now` in Unix seconds."""
+
+    def failures(self, pool: str, /) -> int:
+        """How many of the jobs that the pool has failed are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The live objects. `config` gives the configuration in force."""
+    """The live objects. `config` gives the configuration in force, `pages` the address of the pages."""
 
     config: Callable[[], Config]
     generations: Generations
     workforce: Workforce
     queues: Queues
+    mutes: Mutes
+    pages: Callable[[], str | None]
 
 
 class AlertWatch:
@@ -116,8 +128,12 @@ class AlertWatch:
             pools={pool.name: self._pool(pool) for pool in self._sources.workforce.active},
             functions=self._functions,
             servers={str(each.address): ServerView(each.is_answering, each.trouble) for each in queues.servers},
-            letters=self._questions.letters,
+            letters=[each for each in self._questions.letters if not self._is_muted(each.handle, unix_now)],
+            pages=self._sources.pages() or "",
         )
+
+    def _is_muted(self, handle: str, unix_now: float) -> bool:
+        return self._sources.mutes.is_muted_letter(handle, unix_now)
 
     def _function(self, name: str) -> FunctionView:
         queue = self._sources.queues.of(name)
@@ -138,6 +154,6 @@ class AlertWatch:
             has_workers=any(worker.state is WorkerState.READY for worker in pool.workers.values()),
             last_error=pool.last_error,
             ended=done + failed,
-            failed=failed,
+            failed=max(0, failed - self._sources.mutes.failures(pool.name)),
             job_error=error,
         )

@@ -36,7 +36,7 @@ _SEEN: Final = {**SECONDS, "description": "Unix seconds: only those that were th
 _QUERY: Final = {**dict.fromkeys(TEXTS, NAME), "older": SECONDS, "seen_at": _SEEN}
 _BODY: Final = {**CHOICE, "seen_at": or_null(_SEEN), "expected": or_null(COUNT)}
 _COUNTED: Final = record(count=COUNT, seen_at=MOMENT, missing=list_of(TEXT))
-_REPORT: Final = record(
+REPORT: Final = record(
     id=TEXT,
     what=TEXT,
     target=TEXT,
@@ -87,7 +87,7 @@ def bulk_routes(every: AllThatMatch) -> Blueprint:
     @routes.post("/jobs/all/<any(cancel, stop):what>")
     @Operation(
         "Cancel all jobs that wait, or stop those that run too: all, or all that match, that were there at `seen_at`.",
-        {202: _REPORT},
+        {202: REPORT},
         body=only(**_BODY, state=or_null({"enum": [*STATES], "type": "string"})),
         refusals=(409, 502),
     )
@@ -97,7 +97,7 @@ def bulk_routes(every: AllThatMatch) -> Blueprint:
     @routes.post("/dead/all/<any(retry, drop):what>")
     @Operation(
         "Queue dead letters again, or forget them: all, or all that match, that were there at `seen_at`.",
-        {202: _REPORT},
+        {202: REPORT},
         body=only(**_BODY),
         refusals=(409, 502),
     )
@@ -107,7 +107,7 @@ def bulk_routes(every: AllThatMatch) -> Blueprint:
     @routes.get("/changes/<name>")
     @Operation(
         "How far a change of many jobs has come; with `follow` a line of JSON at each change, until its end.",
-        {200: _REPORT},
+        {200: REPORT},
         query={"follow": PRESENT},
         refusals=(404,),
     )

@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import Final
 
-from gearman_manager.control.bulk_changes import BulkChange, BulkChanges, Report
+from gearman_manager.control.bulk_changes import BulkChange, BulkChanges, Make, Report
 from gearman_manager.control.matching_jobs import CHANGES, Counts, Matching, MatchingJobs
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.recording import acting_again, say_action
@@ -45,10 +45,16 @@ class AllThatMatch:
         target = in_words(matching)
         say_action(f"{family} {what}", target, f"{expected:,}, those that were there at {_time(matching.seen_at)}")
         change = BulkChange(f"{family} {what}", target, expected)
+        return self.start(change, partial(self._jobs.change, what, matching))
+
+    def start(self, change: BulkChange, make: Make) -> BulkChange:
+        """Begin a change on behalf of the request that is carried out just now; its end is noted as an action too.
+
+        Raises:
+            NotNow: it has to wait.
+        """
         note = acting_again(self._actions)
-        return self.changes.start(
-            change, partial(self._jobs.change, what, matching), lambda report: note(change.what, target, ended(report))
-        )
+        return self.changes.start(change, make, lambda report: note(change.what, change.target, ended(report)))
 
 
 def in_words(matching: Matching) -> str:

@@ -76,16 +76,28 @@ def command_lines(command: str, handles: Sequence[str]) -> Iterator[str]:
     Raises:
         NotFound: one can be no handle.
     """
-    line = command
+    return (" ".join([command, *part]) for part in parts_of(command, handles))
+
+
+def parts_of(command: str, handles: Sequence[str]) -> Iterator[list[str]]:
+    """The handles in parts, each of which has room in a line with that command.
+
+    Raises:
+        NotFound: one can be no handle.
+    """
+    part: list[str] = []
+    size = len(command)
     for handle in handles:
         if handle == "all" or "=" in handle:  # these would mean others too
             raise NotFound(f"{handle!r} is no handle of a job")
-        if len(line.encode()) + len(word(handle).encode()) + 1 > MAX_LINE_BYTES - _MARGIN_BYTES:
-            yield line
-            line = command
-        line += f" {handle}"
-    if line != command:
-        yield line
+        needed = len(word(handle).encode()) + 1
+        if part and size + needed > MAX_LINE_BYTES - _MARGIN_BYTES:
+            yield part
+            part, size = [], len(command)
+        part.append(handle)
+        size += needed
+    if part:
+        yield part
 
 
 def affected(answer: bytes) -> int:

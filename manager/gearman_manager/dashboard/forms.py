@@ -27,6 +27,8 @@ NOTICES: Final[Mapping[str, str]] = {
     "stopped": "The job is being stopped: the function is interrupted, and has some seconds to clean up.",
     "retried": "Queued again.",
     "dropped": "Forgotten.",
+    "muted": "The group is muted: it causes no alerts.",
+    "unmuted": "The group is no longer muted: it causes alerts again.",
     "schedule-paused": "The schedule is paused: no run of it is due.",
     "schedule-resumed": "The schedule goes on.",
     "triggered": "The schedule's job is queued.",

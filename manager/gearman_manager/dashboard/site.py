@@ -23,6 +23,7 @@ from gearman_manager.dashboard import texts, words
 from gearman_manager.dashboard.bulk_pages import add_bulk_forms, add_bulk_pages
 from gearman_manager.dashboard.chart_parts import ChartParts, add_charts
 from gearman_manager.dashboard.charts import number
+from gearman_manager.dashboard.failure_pages import add_failure_forms, add_failure_pages
 from gearman_manager.dashboard.forms import notice
 from gearman_manager.dashboard.function_pages import add_function_pages
 from gearman_manager.dashboard.job_pages import add_job_forms, add_job_pages
@@ -32,6 +33,8 @@ from gearman_manager.dashboard.pool_pages import PoolSources, add_pool_pages, ad
 from gearman_manager.dashboard.rendering import page
 from gearman_manager.dashboard.static_files import add_static_files, static_address
 from gearman_manager.errors import ManagerError
+from gearman_manager.failures.group_changes import GroupChanges
+from gearman_manager.failures.groups import FailureGroups
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.recording import say_outcome
 from gearman_manager.logs.recent_log import RecentLog
@@ -45,6 +48,7 @@ PAGES: Final = (
     ("/functions", "Functions"),
     ("/jobs", "Jobs"),
     ("/dead", "Failed"),
+    ("/failures", "Failures"),
     ("/schedules", "Schedules"),
     ("/servers", "Servers"),
     ("/history", "History"),
@@ -74,6 +78,8 @@ class Sources:
     status: StatusReport
     jobs: ServerJobs
     every: AllThatMatch
+    failures: FailureGroups
+    group_changes: GroupChanges
     submissions: Submissions
     log: RecentLog
     actions: ActionLog
@@ -98,6 +104,8 @@ def dashboard_routes(sources: Sources) -> Blueprint:
     add_job_forms(routes, sources.jobs)
     add_bulk_pages(routes, sources.every)
     add_bulk_forms(routes, sources.every)
+    add_failure_pages(routes, sources.failures)
+    add_failure_forms(routes, sources.failures, sources.group_changes)
     add_schedules(routes, sources.jobs)
     add_servers(routes, sources.overview, sources.status)
     add_history(routes, sources.actions)

@@ -22,7 +22,7 @@ from gearman_manager.errors import ManagerError
 _log = logging.getLogger("history")
 FILE_NAME: Final = "history.db"
 #: The file's size is bounded, whatever the tables do.
-MOST_BYTES: Final = 64 << 20
+MOST_BYTES: Final = 96 << 20
 _PAGE_BYTES: Final = 4096
 #: How long those who wait for an answer do so: the disk may hang.
 PATIENCE_S: Final = 5.0

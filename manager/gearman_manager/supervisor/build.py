@@ -28,6 +28,7 @@ from gearman_manager.control.server import ControlServer
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
+from gearman_manager.failures.groups import FailureGroups
 from gearman_manager.finished.collector import Collector
 from gearman_manager.finished.keeper import Keeper
 from gearman_manager.finished.private_attempts import shown_attempt
@@ -140,9 +141,11 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     keeper.retention_s = lambda: arrangement.privacy.retention_s
     finished = Collector(ours, keeper)
     finished.prepare = lambda attempt: shown_attempt(attempt, arrangement.privacy)
+    failures = FailureGroups(history, name, lambda: arrangement.config.workers_dir, arrangement.privacy)
+    finished.subscribe(failures.receive)
     deliveries = Deliveries()
     questions = ServerQuestions(server_jobs.page, lambda: list(map(str, ours())))
-    watched = Watched(lambda: arrangement.config, generations, workforce, queues)
+    watched = Watched(lambda: arrangement.config, generations, workforce, queues, failures.mutes, lambda: control.url)
     alerts = AlertWatch(watched, questions, deliveries)
 
     def own_pids() -> set[int]:
@@ -177,6 +180,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         alerts=alerts,
         keeper=keeper,
         finished=finished,
+        failures=failures,
     )
     supervisor = Supervisor(run_folder, announcer, parts)
     serve_routes(app, supervisor, parts, sessions, server_jobs, explanations)

@@ -13,6 +13,7 @@ from gearman_manager.api.caller_routes import caller_routes
 from gearman_manager.api.dead_routes import dead_routes
 from gearman_manager.api.document import serve_api
 from gearman_manager.api.drain_routes import drain_routes
+from gearman_manager.api.failure_routes import failure_routes
 from gearman_manager.api.function_routes import function_routes, schedule_routes
 from gearman_manager.api.job_routes import job_routes
 from gearman_manager.api.live_routes import live_routes, scale_routes
@@ -30,6 +31,7 @@ from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.submissions import Submissions
 from gearman_manager.dashboard.site import Sources as Shown
 from gearman_manager.dashboard.site import dashboard_routes
+from gearman_manager.failures.group_changes import GroupChanges
 from gearman_manager.live.event_stream import EventStream
 from gearman_manager.live.overview import Overview
 from gearman_manager.live.overview import Sources as LiveSources
@@ -54,6 +56,7 @@ def serve_routes(
     actions.listener = lambda action: events.tell("action", action)
     submissions = Submissions(lambda: queues.known.having_jobs or parts.job_servers.addresses)
     every = AllThatMatch(MatchingJobs(server_jobs.servers), BulkChanges(), actions)
+    group_changes = GroupChanges(parts.failures, server_jobs.servers, every)
     changes = OperatorChanges(workforce, parts.sizes, parts.awake.set)
     serve_api(
         app,
@@ -69,6 +72,7 @@ def serve_routes(
         batch_routes(server_jobs),
         dead_routes(server_jobs),
         bulk_routes(every),
+        failure_routes(parts.failures, group_changes),
         function_routes(server_jobs, submissions),
         schedule_routes(server_jobs),
     )
@@ -84,6 +88,8 @@ def serve_routes(
         status=parts.status,
         jobs=server_jobs,
         every=every,
+        failures=parts.failures,
+        group_changes=group_changes,
         submissions=submissions,
         log=parts.recent_log,
         actions=actions,

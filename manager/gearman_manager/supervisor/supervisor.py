@@ -29,6 +29,7 @@ from gearman_manager.control.server import ControlServer
 from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
 from gearman_manager.errors import ManagerError, StartError
+from gearman_manager.failures.groups import FailureGroups
 from gearman_manager.finished.collector import Collector
 from gearman_manager.finished.keeper import Keeper
 from gearman_manager.history.action_log import ActionLog
@@ -100,6 +101,7 @@ class Parts:
     alerts: AlertWatch
     keeper: Keeper
     finished: Collector
+    failures: FailureGroups
 
 
 class Supervisor:
@@ -211,6 +213,7 @@ class Supervisor:
         parts.config_watches.follow(parts.arrangement.config)
         parts.alerts.start()
         parts.recorder.start()
+        parts.failures.start()
         parts.finished.start()
         self._happen(ManagerEvent.STARTED)
 
@@ -328,7 +331,7 @@ class Supervisor:
         """
         parts = self._parts
         watching = (parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans)
-        kept = (parts.recorder, parts.actions, parts.finished, parts.keeper)
+        kept = (parts.finished, parts.failures, parts.recorder, parts.actions, parts.keeper)
         closing = (parts.alerts, parts.drain, parts.server_restarts, *watching, *kept)
         ends = (parts.workforce.kill_all, parts.generations.end, parts.job_servers.stop, process.kill_descendants)
         for step in (*(part.close for part in closing), *ends, self._run_folder.release):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,6 +16,7 @@ from gearman_manager.alerts.server_questions import ServerQuestions
 from gearman_manager.alerts.watch import AlertWatch, Watched
 from gearman_manager.config import Config
 from gearman_manager.errors import ManagerError
+from gearman_manager.failures.mutes import Mutes
 from gearman_manager.pools.pool import Pool, WorkerEvent
 from gearman_manager.scaling.queue_dialogue import FunctionQueue
 
@@ -36,11 +38,13 @@ class Stage:
         self.away: list[str] = []
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.pages: dict[str, list[dict[str, Any]]] = {"jobs": [], "dead": []}
+        self.mutes = Mutes()
         layout = SimpleNamespace(functions={"mail": None})
         workforce = SimpleNamespace(active=[self.pool], of=lambda _: [], registered=lambda _: ["mail"])
         queues = SimpleNamespace(servers=[self.server], of=lambda _: self.queue, away=self.away)
         generations = SimpleNamespace(current=SimpleNamespace(layout=layout))
-        watched = Watched(self.config, cast(Any, generations), cast(Any, workforce), cast(Any, queues))
+        live = cast(Any, generations), cast(Any, workforce), cast(Any, queues)
+        watched = Watched(self.config, *live, self.mutes, lambda: "http://h:1/")
         questions = ServerQuestions(self.page, lambda: ["a:4730"])
         self.deliveries = Deliveries((0.05,))
         self.watch = AlertWatch(watched, questions, self.deliveries)
@@ -122,6 +126,38 @@ def test_a_moving_queue_whose_oldest_job_is_too_old_is_told_with_its_handle(stag
     assert "H:a:1" in alert["text"]
     conditions = {"function": "mail", "state": "waiting", "limit": "20", "server": "a:4730"}
     assert stage.asked[0] == ("jobs", conditions)
+
+
+def letter(number: int) -> dict[str, Any]:
+    return {"handle": f"H:a:{number}", "function": "mail", "died": time.time(), "error": "KeyError"}
+
+
+def test_muted_failures_cause_no_alert_and_others_one_that_says_where_to_look(stage: Stage) -> None:
+    now = time.time()
+    stage.mutes.set("muted", now + 3600)
+    for number in (1, 2):
+        stage.mutes.note_letter(f"H:a:{number}", "muted")
+        stage.mutes.note_failure("muted", "mail", now)
+    stage.mutes.note_failure("other", "mail", now)
+    stage.pages["dead"] = [letter(1), letter(2)]
+    stage.rules = {"dead": 1, "failures": "2/5m", "store": True}
+    with gevent.Timeout(DEADLINE_S):
+        while not stage.asked:
+            gevent.sleep(0.01)
+    stage.pool.counts.failed += 3  # of these two are muted
+    stage.server.trouble = "the disk is full"
+    assert stage.alert("new")["rule"] == "store"
+    assert [alert["rule"] for message in stage.hook.received for alert in message["alerts"]] == ["store"]
+    stage.pool.counts.failed += 1
+    stage.pages["dead"].append(letter(3))
+    with gevent.Timeout(DEADLINE_S):
+        while {"dead", "failures"} - {a["rule"] for message in stage.hook.received for a in message["alerts"]}:
+            gevent.sleep(0.01)
+    told = {alert["rule"]: alert for message in stage.hook.received for alert in message["alerts"]}
+    assert told["dead"]["text"].startswith("1 background job failed for good")
+    assert told["dead"]["look"].endswith(", or http://h:1/failures?function=mail")
+    assert told["failures"]["text"].startswith("2 jobs failed")
+    assert told["failures"]["look"].endswith("logs mail, or http://h:1/failures?function=mail")
 
 
 def test_a_server_that_knows_no_such_question_leaves_the_other_rules_alone(stage: Stage) -> None:

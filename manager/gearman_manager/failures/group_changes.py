@@ -1,0 +1,67 @@
+"""Retries and drops of the dead letters of a group: those that were there when somebody looked, some at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from gearman_client import AdminClient
+from gearman_manager.control.all_that_match import AllThatMatch
+from gearman_manager.control.bulk_changes import BulkChange
+from gearman_manager.control.server_access import CHANGE_TIMEOUT_S, ServerAccess, affected, parts_of
+from gearman_manager.errors import ManagerError
+from gearman_manager.failures.groups import FailureGroups
+from gearman_manager.history.recording import say_action
+
+
+class GroupChanges:
+    """Begins such changes."""
+
+    def __init__(self, groups: FailureGroups, servers: ServerAccess, every: AllThatMatch) -> None:
+        self._groups = groups
+        self._servers = servers
+        self._every = every
+
+    def begin(self, what: str, name: str, mark: int | None, expected: int | None) -> BulkChange:
+        """Begin to `retry` or `drop` the dead letters of a group, on behalf of the request that is carried out just
+        now: those that were known at the mark; None: now. `expected` is how many there were; None: as many as known.
+
+        Raises:
+            NotFound: there is no such group.
+            ManagerError: the letters can't be read, or the change has to wait.
+        """
+        group = self._groups.show(name, 0)
+        letters = self._groups.letters(name, group["mark"] if mark is None else mark)
+        place = f" in {group['place']}" if group["place"] else ""
+        target = f"failures of {group['function']}: {group['exception']}{place} ({name})"
+        expected = len(letters) if expected is None else expected
+        say_action(f"dead {what}", target, f"{expected:,} of a group")
+        return self._every.start(BulkChange(f"dead {what}", target, expected), partial(self._change, what, letters))
+
+    def _change(self, what: str, letters: Sequence[tuple[str, str]], change: BulkChange) -> None:
+        for server in self._servers.having("dead"):
+            mine = [handle for handle, known in letters if self._is_at(handle_server=known, server=server)]
+            try:
+                with self._servers.connected(server, CHANGE_TIMEOUT_S) as admin:
+                    for part in parts_of(f"dead {what}", mine):
+                        self._change_part(admin, what, part, change)
+            except ManagerError as error:
+                change.problems.append(str(error))
+
+    def _change_part(self, admin: AdminClient, what: str, part: Sequence[str], change: BulkChange) -> None:
+        changed = affected(admin.command(" ".join([f"dead {what}", *part])))
+        left = [] if changed == len(part) else [handle for handle in part if _is_there(admin, handle)]
+        change.done += changed
+        change.left += len(left)
+        self._groups.no_letters([handle for handle in part if handle not in left])
+
+    def _is_at(self, handle_server: str, server: str) -> bool:
+        """Whether this server may have a letter of which the other one told: it is the same, or one of its cluster, or
+        the other one is none of ours any more."""
+        clusters = [set(map(str, cluster)) for cluster in self._servers.clusters()]
+        known = next((cluster for cluster in clusters if handle_server in cluster), None)
+        return known is None or server in known
+
+
+def _is_there(admin: AdminClient, handle: str) -> bool:
+    return not admin.command(f"dead show {handle}").startswith(b"ERR UNKNOWN_JOB")
