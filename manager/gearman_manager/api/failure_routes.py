@@ -27,7 +27,6 @@ from gearman_manager.api.description import (
 )
 from gearman_manager.api.pages import PAGING, cursor_of, page_of, position_of
 from gearman_manager.api.requests import json_body, seconds_of, whole_of
-from gearman_manager.api.schemas import DURATION
 from gearman_manager.errors import ManagerError
 from gearman_manager.failures.group_changes import GroupChanges
 from gearman_manager.failures.groups import FailureGroups
@@ -60,7 +59,12 @@ _MORE: Final = record(
     mark=COUNT,
 )
 _DETAILS: Final = {"allOf": [_GROUP, _MORE]}
-_MUTE: Final = only(**{"until": or_null({**MOMENT, "minimum": 0}), "for": DURATION})
+_FOR: Final = or_null({"type": "string", "pattern": "^[0-9]{1,3}(s|m|h|d)$", "description": "such as 30m, 2h, 7d"})
+#: One of both, or none.
+_MUTE: Final = {
+    **only(**{"until": or_null({**MOMENT, "minimum": 0}), "for": _FOR}),
+    "anyOf": [{"properties": {name: {"type": "null"}}} for name in ("until", "for")],
+}
 
 
 def failure_routes(groups: FailureGroups, changes: GroupChanges) -> Blueprint:
