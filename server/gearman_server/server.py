@@ -127,7 +127,8 @@ def _open_store(settings: StoreSettings, ports: Ports, loop: CheckingLoop) -> Sq
 def _build_broker(settings: ServerSettings, store: SqlStore | None, ports: Ports) -> Broker:
     """Make the broker, with the rules and the schedules that it must know before the first packet."""
     address = reachable_address(ports.addresses)
-    facts = ServerFacts(__version__, os.getpid(), level_name(), member_name(address), address)
+    kind = "memory" if settings.store is None else settings.store.url.partition(":")[0].partition("+")[0]
+    facts = ServerFacts(__version__, os.getpid(), level_name(), member_name(address), address, kind)
     jobs = store if store is not None else MemoryStore(first_number(time.time(), random.random()))
     broker = Broker(jobs, settings.broker, facts, time.time, random.random)
     event_log.log_events(broker.events)

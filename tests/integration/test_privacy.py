@@ -123,7 +123,7 @@ def everything(private: Private, pages: Pages) -> dict[str, str]:
     """All that the manager answers on every route that can be read, by path, for the admin."""
     document: dict[str, Any] = request(private.manager.folder / "run" / "control.sock", "GET", "/openapi.json")
     paths = [f"/api/v1{path}" for path, methods in document["paths"].items() if "get" in methods]
-    paths += ["/", "/functions", "/jobs", "/dead", "/schedules", "/servers", "/history", "/metrics"]
+    paths += ["/", "/functions", "/jobs", "/dead", "/schedules", "/servers", "/failures", "/history", "/metrics"]
     paths += [f"/functions/{name}" for name in ("sign_up", "log_in", "send")]
     paths += ["/pools/all", "/pools/all/workers/1", "/jobs?function=held", "/dead?function=sign_up"]
     for handle in private.handles.values():

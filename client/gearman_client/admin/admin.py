@@ -40,7 +40,9 @@ DEFAULT_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 RECEIVE_BYTES: Final = 64 * 1024
 
 #: The commands whose answer is many lines, ended by a line with a single dot. All other answers are one line.
-_TABLES: Final = frozenset({"status", "prioritystatus", "workers", "show", "policies", "holds", "servers", "counts"})
+_TABLES: Final = frozenset(
+    {"status", "prioritystatus", "workers", "show", "policies", "holds", "servers", "counts", "facts"}
+)
 #: Commands of our own server that answer with a table if their second word is one of `_FAMILY_TABLES`.
 _TABLE_FAMILIES: Final = frozenset({"jobs", "dead", "schedules"})
 _FAMILY_TABLES: Final = frozenset({"list", "show", "keys", "batches", "count", "finished"})

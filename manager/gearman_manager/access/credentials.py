@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gearman_client.connection.tls_stream import load_context
+from gearman_client.tls import Tls
 from gearman_manager.access.caller import Role
 from gearman_manager.access.users_file import User, UsersError, read_users
 from gearman_manager.config import Config, ConfigError
@@ -29,6 +31,8 @@ class Credentials:
     tokens: Mapping[str, bytes] = field(default_factory=dict)
     users: Mapping[str, User] = field(default_factory=dict)
     proxy_token: bytes = b""
+    #: Those that we show to the peers, in their order.
+    peer_tokens: tuple[str, ...] = field(default=(), repr=False)
 
     def token(self, given: bytes) -> str | None:
         """The name of the token that this is; None: it is none. The time that it takes tells nothing."""
@@ -79,7 +83,22 @@ def read_credentials(config: Config) -> Credentials:
             raise ConfigError([config.places.problem("control.users_file", str(error))]) from error
     proxy = control.trusted_proxy
     proxy_token = b"" if proxy is None else _token(config, "trusted_proxy.token_file", proxy.token_file)
-    return Credentials({name: token for name, token in tokens.items() if token}, users, proxy_token)
+    return Credentials(
+        {name: token for name, token in tokens.items() if token}, users, proxy_token, _peer_tokens(config)
+    )
+
+
+def _peer_tokens(config: Config) -> tuple[str, ...]:
+    control, found = config.control, []
+    for index, peer in enumerate(control.peers):
+        key = "peer_token_file" if peer.token_file is None else f"peers[{index}].token_file"
+        found.append(_token(config, key, peer.token_file or control.peer_token_file or "").decode())
+        if peer.ca_file is not None:
+            try:
+                load_context(Tls(peer.ca_file))
+            except ValueError as error:
+                raise ConfigError([config.places.problem(f"control.peers[{index}].ca_file", str(error))]) from error
+    return tuple(found)
 
 
 def _token(config: Config, key: str, path: str) -> bytes:

@@ -5,6 +5,7 @@ A request without credentials may ask for what everybody may see: the login form
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
@@ -29,8 +30,10 @@ _HINT: Final = "the header `Authorization: Bearer TOKEN` is missing or wrong: se
 class Gate:
     """Decides by the section `control` of the configuration."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, taken: Callable[[Config, Credentials], None] = lambda *_: None) -> None:
+        """`taken` is told of each configuration, with its credentials, from which on it counts."""
         self._sessions = sessions
+        self._taken = taken
         self._control = Control()
         self._credentials = Credentials()
         self._hosts: frozenset[str] = frozenset()
@@ -47,6 +50,7 @@ class Gate:
         self._control = config.control
         self._sessions.lifetime_s = config.control.session
         self._hosts = frozenset(host.lower() for host in config.control.hosts)
+        self._taken(config, credentials)
 
     @property
     def prefix(self) -> str:

@@ -9,17 +9,17 @@ Only the supervisor and the command line import this room: it is too heavy for a
 from __future__ import annotations
 
 from gearman_manager.config.address import reachable
+from gearman_manager.config.control_keys import Control
 from gearman_manager.config.error import ConfigError
 from gearman_manager.config.file import load, written_run_dir
 from gearman_manager.config.function_keys import Function
 from gearman_manager.config.layout import FoundFunction, Layout, lay_out
-from gearman_manager.config.models import Config, Control, Defaults, JobServer, Limits, Log
-from gearman_manager.config.pool_keys import Pool, Scale
+from gearman_manager.config.models import Config, Defaults, JobServer, Limits, Log
+from gearman_manager.config.pool_keys import Pool, Scale, Window
 from gearman_manager.config.problem import Place, Problem
 from gearman_manager.config.resolve import ResolvedFunction, ResolvedPool, ResolvedScale, ResolvedWindow
 from gearman_manager.config.schedule_keys import Schedule
 from gearman_manager.config.server_keys import Cluster, Listening, Server
-from gearman_manager.config.window_keys import Window
 from gearman_manager.config.worker_count import WorkerCount
 
 __all__ = [

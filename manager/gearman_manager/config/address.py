@@ -6,6 +6,7 @@ import ipaddress
 import re
 from dataclasses import replace
 from typing import Final
+from urllib.parse import urlsplit
 
 from gearman_client.address import DEFAULT_HOST, DEFAULT_PORT, MAX_PORT, Address
 from gearman_process.values.quoting import shown
@@ -61,6 +62,19 @@ def parse_path_prefix(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"(/[\w.~-]+)+", value, re.A):
         raise ValueError(f"a path such as /gearman is expected, not {shown(value)}")
     return value
+
+
+def parse_peer_url(value: object) -> str:
+    """The address of another manager's control API, with the path of its `prefix`."""
+    try:
+        parts = urlsplit(value) if isinstance(value, str) else urlsplit("")
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    text = str(value)
+    if not is_one or not text.isascii() or not text.isprintable() or any(each in text for each in ' @?#"<>\\'):
+        raise ValueError(f"an address such as https://b.example.com:4780 is expected, not {shown(value)}")
+    return text.rstrip("/")
 
 
 def parse_header_name(value: object) -> str:

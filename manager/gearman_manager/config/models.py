@@ -11,15 +11,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import Field, GetJsonSchemaHandler, PlainValidator, PrivateAttr, model_validator
+from pydantic import Field, GetJsonSchemaHandler, PrivateAttr, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gearman_client.address import Address
 from gearman_client.tls import Tls
 from gearman_manager.config import values as v
-from gearman_manager.config.address import parse_header_name, parse_host, parse_path_prefix, reachable
+from gearman_manager.config.address import (
+    reachable,
+)
 from gearman_manager.config.alert_keys import Alerts
+from gearman_manager.config.control_keys import Control
 from gearman_manager.config.environment import variables_in
 from gearman_manager.config.function_keys import Function, FunctionKeys
 from gearman_manager.config.pool_keys import Pool, PoolKeys
@@ -31,8 +34,6 @@ from gearman_manager.logs.output_budget import DEFAULT_BYTES
 
 #: The keys whose values can hold a secret that no worker needs.
 SECRET_KEYS: Final = ("server.store", "control.token", "alerts.smtp.password", "alerts.to.webhook")
-#: What callers of the control API may do: look; change pools, functions and jobs; all.
-ROLES: Final = ("viewer", "operator", "admin")
 #: The job server reads these by itself.
 STORE_VARIABLES: Final = frozenset({"GEARMAN_STORE_URL", "GEARMAN_STORE_PASSWORD", "GEARMAN_IMPORT_URL"})
 #: Everybody's, even if one stands in the path of a SQLite file.
@@ -192,68 +193,6 @@ class History(Section):
         default=FinishedJobs(),
         description="Limits for the [finished jobs](operations.md#finished-jobs) that are kept. They are kept if "
         "`control.listen` is set, or this.",
-    )
-
-
-class TrustedProxy(Section):
-    """A proxy before the control API's TCP address, whose word counts."""
-
-    token_file: v.FilePath = Field(
-        description="A file that holds the token that the proxy shows with each request, in the header "
-        "`X-Proxy-Token`. Then `X-Forwarded-For` and `X-Forwarded-Proto` count."
-    )
-    user_header: Annotated[str, PlainValidator(parse_header_name), v.schema("header", {"type": "string"})] | None = (
-        Field(
-            default=None,
-            description="The header in which the proxy names the user, for a single sign-on.",
-            examples=["X-Forwarded-User"],
-        )
-    )
-    role: Annotated[str, PlainValidator(v.choice(ROLES)), v.schema("word", {"enum": list(ROLES)})] = Field(
-        default="viewer",
-        description="The role of users that `users_file` does not name: `viewer`, `operator` or `admin`.",
-    )
-
-
-class Control(Section):
-    """The control API on a TCP address, beside its socket in the run folder."""
-
-    listen: v.ControlAddress | None = Field(
-        default=None,
-        description="Serve the control API on this TCP address too; it needs a token or users.",
-        examples=["127.0.0.1:4731"],
-    )
-    token: v.Token | None = Field(
-        default=None,
-        repr=False,
-        description="The token of those who may do everything there: 16 characters or more, best taken from the "
-        "environment.",
-        examples=["${CONTROL_TOKEN}"],
-    )
-    token_file: v.FilePath | None = Field(
-        default=None, description="A file that holds the token, instead of `token`; a reload reads it again."
-    )
-    read_token_file: v.FilePath | None = Field(
-        default=None, description="A file that holds the token of those who may only look."
-    )
-    users_file: v.FilePath | None = Field(
-        default=None, description="Users with roles and hashed passwords, as `gearman-manager user` writes them."
-    )
-    trusted_proxy: Annotated[TrustedProxy, v.is_mapping] | None = Field(
-        default=None, description="A proxy before it that has TLS, or knows the users."
-    )
-    prefix: Annotated[str, PlainValidator(parse_path_prefix), v.schema("path", {"type": "string"})] = Field(
-        default="", description="The path under which the proxy shows it.", examples=["/gearman"]
-    )
-    hosts: Annotated[
-        tuple[Annotated[str, PlainValidator(parse_host), v.schema("host", {"type": "string"})], ...], v.one_or_several
-    ] = Field(
-        default=(),
-        description="Names by which it is reached, beside IP addresses and names without a dot.",
-        examples=[["gearman.example.com"]],
-    )
-    session: v.PositiveDuration = Field(
-        default=12 * 3600.0, description="How long a login lasts.", json_schema_extra=shown_default("12h")
     )
 
 

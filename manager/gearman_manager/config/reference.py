@@ -40,6 +40,7 @@ SECTIONS: Final = (
     "Control",
     "TrustedProxy",
     "FinishedJobs",
+    "PeerManager",
     "Alerts",
     "AlertTargets",
     "AlertRules",
@@ -59,6 +60,7 @@ _ANCHORS: Final = {
     "Schedule": "schedules",
     "TrustedProxy": "trusted_proxy",
     "FinishedJobs": "finished_jobs",
+    "PeerManager": "peers",
     "Window": "windows",
     "Defaults": "pools",
 }

@@ -9,23 +9,13 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from gearman_manager.config.control_keys import Control, PeerManager, TrustedProxy
 from gearman_manager.config.function_keys import Brake, Function, FunctionKeys, PerKey
-from gearman_manager.config.models import (
-    Config,
-    Control,
-    Defaults,
-    Drain,
-    FinishedJobs,
-    JobServer,
-    Limits,
-    Log,
-    TrustedProxy,
-)
-from gearman_manager.config.pool_keys import Pool, PoolKeys, Scale
+from gearman_manager.config.models import Config, Defaults, Drain, FinishedJobs, JobServer, Limits, Log
+from gearman_manager.config.pool_keys import Pool, PoolKeys, Scale, Window
 from gearman_manager.config.schedule_keys import Schedule
 from gearman_manager.config.section import Section
 from gearman_manager.config.server_keys import Cluster, DeadLetters, KeptResults, Server
-from gearman_manager.config.window_keys import Window
 from gearman_process.values.quoting import shown
 
 Location = tuple[str | int, ...]
@@ -50,6 +40,7 @@ _INNER: Final[Mapping[str, type[Section]]] = {
     "per_key": PerKey,
     "brake": Brake,
     "trusted_proxy": TrustedProxy,
+    "peers": PeerManager,
 }
 
 #: The most names in a message: users choose from them, but would not scroll through more.

@@ -8,12 +8,14 @@ from typing import Any, Final
 from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
+from gearman_manager import __version__
 from gearman_manager.api.pages import cursor_of, id_before
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.status import StatusReport
 from gearman_manager.dashboard.forms import address_of, done
 from gearman_manager.dashboard.rendering import SELDOM_S, page
 from gearman_manager.history.action_log import CONDITIONS, ActionLog
+from gearman_manager.peers.watch import Peers
 
 ROWS: Final = 100
 MOST_SCHEDULES: Final = 1000
@@ -38,12 +40,31 @@ def add_schedules(routes: Blueprint, jobs: ServerJobs) -> None:
         return done(url_for("dashboard.schedules"), f"schedule-{what}d")
 
 
-def add_servers(routes: Blueprint, overview: Callable[[], Report], status: StatusReport) -> None:
-    """The page of job servers."""
+def add_servers(
+    routes: Blueprint,
+    overview: Callable[[], Report],
+    status: StatusReport,
+    facts: Callable[[], Mapping[str, Report]],
+    peers: Peers,
+) -> None:
+    """The pages of job servers and of managers."""
 
     @routes.get("/servers")
     def servers() -> ResponseReturnValue:
-        return page("servers.html", events=True, now=overview(), notices=status.notices())
+        others = [each for each in peers.report() if not each["self"]] if peers.are_any else []
+        return page(
+            "servers.html",
+            every=SELDOM_S,
+            now=overview(),
+            notices=status.notices(),
+            facts=facts(),
+            peers=others,
+            version=__version__,
+        )
+
+    @routes.get("/peers")
+    def managers() -> ResponseReturnValue:
+        return page("peers.html", every=SELDOM_S, managers=peers.report())
 
 
 def add_history(routes: Blueprint, actions: ActionLog) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
@@ -38,12 +38,15 @@ from gearman_manager.failures.groups import FailureGroups
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.recording import say_outcome
 from gearman_manager.logs.recent_log import RecentLog
+from gearman_manager.peers.watch import Peers
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.privacy import Privacy
 from gearman_manager.series.reports import Reports
 
+#: Only with peers.
+PEERS: Final[str] = "/peers"
 #: The pages in the navigation: where they are, and what they are called.
-PAGES: Final = (
+PAGES: Final[tuple[tuple[str, str], ...]] = (
     ("/", "Overview"),
     ("/functions", "Functions"),
     ("/jobs", "Jobs"),
@@ -51,6 +54,7 @@ PAGES: Final = (
     ("/failures", "Failures"),
     ("/schedules", "Schedules"),
     ("/servers", "Servers"),
+    (PEERS, "Managers"),
     ("/history", "History"),
 )
 _API: Final = "/api/"
@@ -87,6 +91,8 @@ class Sources:
     workforce: Workforce
     reports: Reports
     privacy: Privacy
+    server_facts: Callable[[], Mapping[str, Mapping[str, Any]]]
+    peers: Peers
 
 
 def dashboard_routes(sources: Sources) -> Blueprint:
@@ -107,14 +113,14 @@ def dashboard_routes(sources: Sources) -> Blueprint:
     add_failure_pages(routes, sources.failures)
     add_failure_forms(routes, sources.failures, sources.group_changes)
     add_schedules(routes, sources.jobs)
-    add_servers(routes, sources.overview, sources.status)
+    add_servers(routes, sources.overview, sources.status, sources.server_facts, sources.peers)
     add_history(routes, sources.actions)
-    _add_words(routes, sources.name)
+    _add_words(routes, sources.name, sources.peers)
     _add_errors(routes, sources.privacy)
     return routes
 
 
-def _add_words(routes: Blueprint, name: str) -> None:
+def _add_words(routes: Blueprint, name: str, peers: Peers) -> None:
     """What every template can use. The filters escape, or are plain text that Jinja escapes."""
     filters: dict[str, Callable[..., object]] = {
         "shown": texts.shown,
@@ -137,7 +143,7 @@ def _add_words(routes: Blueprint, name: str) -> None:
         return {
             "root": root,
             "static": partial(static_address, root),
-            "pages": PAGES,
+            "pages": [each for each in PAGES if each[0] != PEERS or peers.are_any],
             "manager_name": name,
             "notice": notice(),
         }

@@ -25,6 +25,7 @@ from gearman_manager.control.app import make_app
 from gearman_manager.control.drain_report import DrainReport
 from gearman_manager.control.explanations import Explanations
 from gearman_manager.control.server import ControlServer
+from gearman_manager.control.server_facts import ServerFacts
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
@@ -43,6 +44,7 @@ from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
 from gearman_manager.logs.recent_log import RecentLog
 from gearman_manager.logs.redaction import REDACTION
+from gearman_manager.peers.watch import Peers, peers_of
 from gearman_manager.pools.drain import Drain
 from gearman_manager.pools.exits import Exits
 from gearman_manager.pools.oom import OomKills
@@ -116,7 +118,10 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     recorder = make_recorder(history, arrangement, generations, queues, job_servers, (workforce, autoscaler))
     reports = make_reports(recorder, history, actions, generations, workforce)
     sessions = Sessions(SessionFile(run_folder.session_file))
-    control = ControlServer(run_folder.socket, app, Gate(sessions))
+    peers = Peers()
+    control = ControlServer(
+        run_folder.socket, app, Gate(sessions, lambda config, shown: peers.use(peers_of(config, shown.peer_tokens)))
+    )
     reader = ConfigReader(load, recent_log, control)
     reloads = Reloads(reader, generations, arrangement, sizes, config_watches, announcer)
     explanations = Explanations(workforce, autoscaler)
@@ -181,6 +186,8 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         keeper=keeper,
         finished=finished,
         failures=failures,
+        peers=peers,
+        server_facts=ServerFacts(lambda: [server.address for server in queues.servers]),
     )
     supervisor = Supervisor(run_folder, announcer, parts)
     serve_routes(app, supervisor, parts, sessions, server_jobs, explanations)

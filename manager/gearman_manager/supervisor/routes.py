@@ -18,6 +18,7 @@ from gearman_manager.api.function_routes import function_routes, schedule_routes
 from gearman_manager.api.job_routes import job_routes
 from gearman_manager.api.live_routes import live_routes, scale_routes
 from gearman_manager.api.manager_routes import manager_routes
+from gearman_manager.api.peer_routes import peer_routes
 from gearman_manager.api.pool_routes import pool_routes
 from gearman_manager.api.probe_routes import probe_routes
 from gearman_manager.api.series_routes import series_routes
@@ -37,6 +38,7 @@ from gearman_manager.live.overview import Overview
 from gearman_manager.live.overview import Sources as LiveSources
 from gearman_manager.metrics.routes import metrics_routes
 from gearman_manager.metrics.scrape import Scrape, Sources
+from gearman_manager.peers.own_summary import OwnSummary
 from gearman_manager.supervisor.supervisor import Parts, Supervisor
 
 
@@ -57,6 +59,7 @@ def serve_routes(
     submissions = Submissions(lambda: queues.known.having_jobs or parts.job_servers.addresses)
     every = AllThatMatch(MatchingJobs(server_jobs.servers), BulkChanges(), actions)
     group_changes = GroupChanges(parts.failures, server_jobs.servers, every)
+    parts.peers.own = OwnSummary(overview.report, parts.server_facts)
     changes = OperatorChanges(workforce, parts.sizes, parts.awake.set)
     serve_api(
         app,
@@ -75,6 +78,7 @@ def serve_routes(
         failure_routes(parts.failures, group_changes),
         function_routes(server_jobs, submissions),
         schedule_routes(server_jobs),
+        peer_routes(parts.peers),
     )
     app.register_blueprint(login_routes(Login(sessions)))
     app.register_blueprint(probe_routes(supervisor))
@@ -97,6 +101,8 @@ def serve_routes(
         workforce=workforce,
         reports=parts.reports,
         privacy=parts.arrangement.privacy,
+        server_facts=parts.server_facts,
+        peers=parts.peers,
     )
     app.register_blueprint(dashboard_routes(pages))
     scraped = Sources(parts.generations, workforce, parts.autoscaler, parts.sizes, queues, parts.job_servers)

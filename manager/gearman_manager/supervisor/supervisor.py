@@ -26,6 +26,7 @@ from gearman_manager.code.generations import Generations
 from gearman_manager.config import ConfigError
 from gearman_manager.control.drain_report import DrainReport
 from gearman_manager.control.server import ControlServer
+from gearman_manager.control.server_facts import ServerFacts
 from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
 from gearman_manager.errors import ManagerError, StartError
@@ -38,6 +39,7 @@ from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
 from gearman_manager.logs import log, uncaught
 from gearman_manager.logs.recent_log import RecentLog
+from gearman_manager.peers.watch import Peers
 from gearman_manager.pools.drain import Drain
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.autoscaler import Autoscaler
@@ -102,6 +104,8 @@ class Parts:
     keeper: Keeper
     finished: Collector
     failures: FailureGroups
+    peers: Peers
+    server_facts: ServerFacts
 
 
 class Supervisor:
@@ -332,7 +336,7 @@ class Supervisor:
         parts = self._parts
         watching = (parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans)
         kept = (parts.finished, parts.failures, parts.recorder, parts.actions, parts.keeper)
-        closing = (parts.alerts, parts.drain, parts.server_restarts, *watching, *kept)
+        closing = (parts.alerts, parts.peers, parts.drain, parts.server_restarts, *watching, *kept)
         ends = (parts.workforce.kill_all, parts.generations.end, parts.job_servers.stop, process.kill_descendants)
         for step in (*(part.close for part in closing), *ends, self._run_folder.release):
             try:

@@ -50,7 +50,8 @@ class _Handles(list[bytes]):
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """The answers to `version`, `getpid` and `verbose`, and what `servers` says of a server without a cluster."""
+    """The answers to `version`, `getpid`, `verbose` and, partly, `facts`, and what `servers` says of a server without a
+    cluster."""
 
     version: str
     pid: int
@@ -58,6 +59,8 @@ class ServerFacts:
     name: str = ""
     #: Where others reach it; empty if nowhere.
     address: str = ""
+    #: The kind of database that keeps its background jobs.
+    store: str = "memory"
 
 
 class AdminCommands:
@@ -84,6 +87,7 @@ class AdminCommands:
             b"version": self._version,
             b"verbose": self._verbose,
             b"getpid": self._getpid,
+            b"facts": self._tell_facts,
             b"show": self._show,
             b"policies": lambda _session, _words: in_pieces(policy_lines(functions.policies)),
         }
@@ -118,6 +122,12 @@ class AdminCommands:
 
     def _getpid(self, _session: Session, _words: list[bytes]) -> bytes:
         return b"OK %d\n" % self._facts.pid
+
+    def _tell_facts(self, _session: Session, _words: list[bytes]) -> bytes:
+        """Our extension: what the server is, in few words, for managers and their pages."""
+        counts = {"connections": len(self._sessions), "jobs": len(self._jobs)}
+        facts = {"version": self._facts.version, "pid": self._facts.pid, "store": self._facts.store, **counts}
+        return "".join(f"{name}\t{value}\n" for name, value in facts.items()).encode() + b".\n"
 
     # --- tables
 

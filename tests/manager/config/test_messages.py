@@ -247,6 +247,22 @@ TOP = [
         "control.hosts: a host alone is expected, such as jobs1.example.com or 10.0.0.5, not 'a:1'",
     ),
     (
+        "control: {peers: 'b:4780', peer_token_file: config.yaml}",
+        "control.peers.url: an address such as https://b.example.com:4780 is expected, not 'b:4780'",
+    ),
+    (
+        "control: {peers: ['https://u:p@b'], peer_token_file: config.yaml}",
+        "control.peers.url: an address such as https://b.example.com:4780 is expected, not 'https://u:p@b'",
+    ),
+    (
+        "control: {peers: ['https://b', {url: https://b/}], peer_token_file: config.yaml}",
+        "control.peers: https://b stands there twice",
+    ),
+    (
+        "control: {peers: ['https://b']}",
+        "control: there is no token for https://b: give it a token_file, or write peer_token_file for all",
+    ),
+    (
         "control: {listen: 1, trusted_proxy: {token_file: config.yaml, role: root}}",
         "control.trusted_proxy.role: one of viewer, operator, admin is expected, not 'root'",
     ),

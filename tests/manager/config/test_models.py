@@ -112,6 +112,8 @@ control:
   prefix: /gearman
   hosts: [gearman.example.com]
   session: 1h
+  peer_token_file: peer.token
+  peers: [{url: "https://b:4780/gearman/", name: B, token_file: b.token, ca_file: ca.pem}, "http://c:4780"]
 alerts:
   to: {mail: ops@example.com, webhook: "https://chat.example.com/hooks/1?a=b", command: notify.sh --now}
   rules:
@@ -133,7 +135,7 @@ def full(read: Callable[..., Config], folder: Path) -> Config:
     for name in ("ca.pem", "own.pem", "own.key"):
         (folder / "tls").mkdir(exist_ok=True)
         (folder / "tls" / name).touch()
-    for name in ("read.token", "users", "proxy.token"):
+    for name in ("read.token", "users", "proxy.token", "peer.token", "b.token", "ca.pem"):
         (folder / name).touch()
     return read(EVERY_KEY, {}, {"conf.d/README": "no YAML file"})
 
@@ -162,6 +164,8 @@ def test_every_key_is_accepted(full: Config) -> None:
     ]
     assert full.control.trusted_proxy is not None
     sections.append(full.control.trusted_proxy)
+    sections.append(full.control.peers[0])
+    assert [peer.url for peer in full.control.peers] == ["https://b:4780/gearman", "http://c:4780"]
     sections.append(full.functions["send_email"])
     sections += full.pools["email"].windows or ()
     assert [list(unwritten(section)) for section in sections] == [[]] * len(sections)

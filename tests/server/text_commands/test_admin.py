@@ -19,6 +19,7 @@ INCOMPLETE = b"ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+
         (b"vers\0ion", UNKNOWN % b"vers"),
         (b"verbose", b"OK INFO\n"),
         (b"getpid", b"OK 4242\n"),
+        (b"facts", b"version\t1.2.3\npid\t4242\nstore\tmemory\nconnections\t1\njobs\t0\n.\n"),
         (b"status", b".\n"),
         (b"status  extra", b".\n"),
         (b"prioritystatus", b".\n"),
