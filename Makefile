@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 TESTERS ?= 4
 NODE_PEERS := gearmanode@0.9.2 winston@3.19.0 abraxas@2.1.10
 
-.PHONY: setup run test soak soak-workers soak-kills soak-cluster lint docs bench peers compiled test-compiled clean
+.PHONY: setup run test soak soak-workers soak-kills soak-cluster soak-dashboard lint docs bench peers compiled test-compiled clean
 
 setup: $(VENV)/.installed
 
@@ -47,10 +47,14 @@ peers: setup
 	npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix $(VENV)/peers $(NODE_PEERS)
 
 # The tests that take too long for every day. A thousand workers on this machine: minutes.
-soak: soak-workers soak-kills soak-cluster
+soak: soak-workers soak-kills soak-cluster soak-dashboard
 
 soak-workers: setup $(VENV)/.test
-	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python benchmarks/soak.py workers
+
+# Pages of a manager with a thousand workers and a million jobs, open for ten minutes.
+soak-dashboard: setup $(VENV)/.test
+	$(BIN)/python benchmarks/soak.py dashboard
 
 # Hundreds of kills with each kind of database: minutes too.
 soak-kills: setup $(VENV)/.test
