@@ -97,7 +97,10 @@ def _measure() -> tuple[float, float, float, float]:
 
 
 def _is_settled(watched: Watched) -> bool:
-    pools = json.loads(watched.get("/api/v1/overview"))["pools"]
+    try:
+        pools = json.loads(watched.get("/api/v1/overview"))["pools"]
+    except OSError:
+        return False  # it does not listen yet
     states = [worker["state"] for pool in pools if "watched" in pool["name"] for worker in pool["workers"]]
     return len(states) == WORKERS and set(states) == {"idle"} and all(pool["ready"] for pool in pools)
 
