@@ -26,7 +26,8 @@ from gearman_manager.privacy import Privacy
 _log = logging.getLogger("failures")
 #: Ends that wait for their turn; of more the oldest are not counted.
 MOST_WAITING: Final = 20_000
-#: Those that come together are written together.
+#: Those that come together are written together, up to a number.
+MOST_AT_ONCE: Final = 2000
 PAUSE_S: Final = 0.25
 #: How often one looks for what is too old, if nothing comes.
 TIDY_EVERY_S: Final = 60.0
@@ -142,7 +143,7 @@ class FailureGroups:
                 self._load()
             if not self._waiting:
                 self._is_idle.set()
-            if self._has_come.wait(TIDY_EVERY_S):
+            if self._waiting or self._has_come.wait(TIDY_EVERY_S):
                 self._has_come.clear()
                 gevent.sleep(PAUSE_S)
             try:
@@ -165,7 +166,7 @@ class FailureGroups:
 
     def _take_in(self) -> None:
         gathering, turns, roots = Gathering(), Turns(), tuple(self._roots())
-        while self._waiting:
+        for _ in range(min(len(self._waiting), MOST_AT_ONCE)):
             attempt = self._waiting.popleft()
             if attempt.is_failure:
                 self._take_in_failure(attempt, gathering, roots)

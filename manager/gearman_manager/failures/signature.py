@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Final
 
 #: Characters of an exception's name or text, and of a place.
@@ -72,28 +71,33 @@ def _innermost(traceback: str, roots: Sequence[str]) -> tuple[str, int, str] | N
     """File, line and function of the innermost frame in the user's own code; without one, of the innermost at all."""
     headers = list(_HEADER.finditer(traceback))
     last = headers[-1].start() if headers else 0
+    frames: list[re.Match[str]] = []
     for begin in dict.fromkeys((last, 0)):  # the exception that was raised last, then those that led to it
-        frames = [(found[1], int(found[2]), found[3]) for found in _FRAME.finditer(traceback, begin)]
-        own = [frame for frame in frames if _is_own(frame[0], roots)]
-        if own:
-            return own[-1]
-    return frames[-1] if frames else None
+        frames = list(_FRAME.finditer(traceback, begin))
+        for frame in reversed(frames):
+            if _is_own(frame[1], roots):
+                return frame[1], int(frame[2]), frame[3]
+    return (frames[-1][1], int(frames[-1][2]), frames[-1][3]) if frames else None
 
 
 def _is_own(file: str, roots: Sequence[str]) -> bool:
     return _below(file, roots) is not None or _FOREIGN.search(file) is None
 
 
-def _below(file: str, roots: Sequence[str]) -> PurePosixPath | None:
-    path = PurePosixPath(file)
-    return next((path.relative_to(root) for root in roots if path.is_relative_to(root)), None)
+def _below(file: str, roots: Sequence[str]) -> str | None:
+    """The path below one of the user's folders."""
+    for root in roots:
+        folder = root.rstrip("/") + "/"
+        if file.startswith(folder):
+            return file[len(folder) :]
+    return None
 
 
 def _module(file: str, roots: Sequence[str]) -> str:
     """The module's name: in the user's folders with its packages, elsewhere without, since these are not known."""
-    below = _below(file, roots) or PurePosixPath(PurePosixPath(file).name)
-    parts = below.with_suffix("").parts if below.suffix == ".py" else below.parts
-    return ".".join(parts[:-1] if parts[-1:] == ("__init__",) and parts[1:] else parts)
+    below = _below(file, roots) or file.rpartition("/")[2]
+    parts = below.removesuffix(".py").split("/")
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and parts[1:] else parts)
 
 
 def _general(text: str) -> str:
