@@ -84,7 +84,7 @@ class Reader:
     def __init__(self, told: dict[str, Any] | HistoryError) -> None:
         app: Flask = make_app()
         guard(app)
-        none = SimpleNamespace(cancel=None, stop=None)
+        none = SimpleNamespace(cancel=None, stop=None, are_any=False)
         others = cast(Any, dict.fromkeys(Sources.__dataclass_fields__, none))
 
         def tell(*_of: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Reader:
     def __init__(self, overview: dict[str, Any]) -> None:
         app: Flask = make_app()
         guard(app)
-        none = SimpleNamespace(cancel=None, stop=None)
+        none = SimpleNamespace(cancel=None, stop=None, are_any=False)
         others = cast(Any, dict.fromkeys(Sources.__dataclass_fields__, none))
         reports = SimpleNamespace(of_all=lambda wished: chart_report(wished.times(time.time())))
         told = {"name": "m", "overview": lambda: overview, "reports": reports}
