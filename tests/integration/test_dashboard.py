@@ -319,7 +319,10 @@ def test_all_jobs_that_match_are_cancelled_but_none_that_came_later(pages: Pages
     status, address = pages.post("/jobs/all/cancel", **fields)
     assert status == 303
     assert outcomes(pages, address.removeprefix("/gearman")) == {"meant": "65", "cancelled": "64", "gone": "1"}
-    assert re.findall(r'name="handle" value="([^"]*)"', pages.page("/jobs?function=gate&tag=odd")) == [late]
+    page = pages.page("/jobs?function=gate&tag=odd")
+    assert re.findall(r'name="handle" value="([^"]*)"', page) == [late]
+    assert f'<a href="{address}">jobs cancel</a> of <bdi>all function=gate tag=odd</bdi>: 64 of 65, done' in page
+    assert address not in pages.page("/dead")
     noted = request(pages.manager.folder / "run" / "control.sock", "GET", "/actions?what=jobs%20cancel&limit=2")
     assert [row["target"] for row in noted["actions"]] == ["all function=gate tag=odd"] * 2
     assert noted["actions"][0]["details"] == "ended: 64 cancelled, 1 gone"

@@ -104,6 +104,11 @@ def bulk_routes(every: AllThatMatch) -> Blueprint:
     def change_dead(what: str) -> ResponseReturnValue:
         return _change(every, "dead", what)
 
+    @routes.get("/changes")
+    @Operation("The last changes of many jobs, the newest first.", {200: record(changes=list_of(REPORT))})
+    def changes() -> ResponseReturnValue:
+        return jsonify(changes=every.changes.reports())
+
     @routes.get("/changes/<name>")
     @Operation(
         "How far a change of many jobs has come; with `follow` a line of JSON at each change, until its end.",

@@ -95,6 +95,10 @@ class BulkChanges:
         self._greenlets[change.id] = gevent.spawn(self._run, change, make, tell)
         return change
 
+    def reports(self) -> list[Report]:
+        """How far all have come that are remembered, the newest first."""
+        return [change.report() for change in reversed(self._changes.values())]
+
     def report(self, name: str) -> Report:
         """How far a change has come.
 

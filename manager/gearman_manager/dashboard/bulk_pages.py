@@ -14,12 +14,15 @@ from flask.typing import ResponseReturnValue
 from gearman_manager.access.caller import Role
 from gearman_manager.access.requirements import needs
 from gearman_manager.control.all_that_match import DONE, AllThatMatch
+from gearman_manager.control.bulk_changes import Report
 from gearman_manager.control.matching_jobs import CHANGES, Matching
 from gearman_manager.control.server_jobs import conditions_of
 from gearman_manager.dashboard.forms import address_of, whole_number
 from gearman_manager.dashboard.job_pages import conditions
 from gearman_manager.dashboard.rendering import page
 
+#: How long a list shows a change that has ended.
+_RECENT_S: Final = 600.0
 #: What the buttons say.
 _LABELS: Final = {"cancel": "Cancel", "stop": "Stop", "retry": "Queue again", "drop": "Forget"}
 
@@ -50,11 +53,22 @@ def add_bulk_pages(routes: Blueprint, jobs: AllThatMatch) -> None:
             back=address_of(f"{family}_listed", chosen),
         )
 
+    @routes.app_context_processor
+    def of_lists() -> dict[str, object]:
+        return {"changes_of": lambda family: _latest(jobs, family)}
+
     @routes.get("/changes/<name>")
     def change(name: str) -> ResponseReturnValue:
         report = jobs.changes.report(name)
         family, _, what = report["what"].partition(" ")
         return page("change.html", report=report, done=DONE[what], what=what, family=family)
+
+
+def _latest(jobs: AllThatMatch, family: str) -> list[Report]:
+    """The changes of a list's jobs that are under way, or have just ended."""
+    recent = time.time() - _RECENT_S
+    reports = (report for report in jobs.changes.reports() if report["what"].startswith(f"{family} "))
+    return [report for report in reports if report["ended"] is None or report["ended"] > recent]
 
 
 def add_bulk_forms(routes: Blueprint, every: AllThatMatch) -> None:

@@ -40,7 +40,7 @@ class GroupChanges:
 
     def _change(self, what: str, letters: Sequence[tuple[str, str]], change: BulkChange) -> None:
         for server in self._servers.having("dead"):
-            mine = [handle for handle, known in letters if self._is_at(handle_server=known, server=server)]
+            mine = [handle for handle, known in letters if self._is_at(known, server)]
             try:
                 with self._servers.connected(server, CHANGE_TIMEOUT_S) as admin:
                     for part in parts_of(f"dead {what}", mine):
@@ -55,11 +55,11 @@ class GroupChanges:
         change.left += len(left)
         self._groups.no_letters([handle for handle in part if handle not in left])
 
-    def _is_at(self, handle_server: str, server: str) -> bool:
+    def _is_at(self, teller: str, server: str) -> bool:
         """Whether this server may have a letter of which the other one told: it is the same, or one of its cluster, or
         the other one is none of ours any more."""
         clusters = [set(map(str, cluster)) for cluster in self._servers.clusters()]
-        known = next((cluster for cluster in clusters if handle_server in cluster), None)
+        known = next((cluster for cluster in clusters if teller in cluster), None)
         return known is None or server in known
 
 

@@ -140,9 +140,10 @@ def letters(name: str, last_id: int, connection: sqlite3.Connection) -> list[tup
     return connection.execute(query, (name, last_id)).fetchall()
 
 
-def last_id(connection: sqlite3.Connection) -> int:
-    """The id of the job that came last."""
-    return int(connection.execute("SELECT coalesce(max(id), 0) FROM failure_jobs").fetchone()[0])
+def last_id(name: str, connection: sqlite3.Connection) -> int:
+    """The id of the job of a group that came last."""
+    query = "SELECT coalesce(max(id), 0) FROM failure_jobs WHERE group_id = ?"
+    return int(connection.execute(query, (name,)).fetchone()[0])
 
 
 def no_letter(handles: Sequence[str], connection: sqlite3.Connection) -> None:

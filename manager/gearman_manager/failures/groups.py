@@ -24,8 +24,8 @@ from gearman_manager.history.history_file import HistoryError, HistoryFile
 from gearman_manager.privacy import Privacy
 
 _log = logging.getLogger("failures")
-#: Ends that wait for their turn; of more the oldest are not counted.
-MOST_WAITING: Final = 20_000
+#: Ends that wait for their turn, with up to 6 kB of text each; of more the oldest are not counted.
+MOST_WAITING: Final = 5000
 #: Those that come together are written together, up to a number.
 MOST_AT_ONCE: Final = 2000
 PAUSE_S: Final = 0.25
@@ -52,6 +52,7 @@ class FailureGroups:
         self._privacy = privacy
         self.mutes = Mutes()
         self._waiting: deque[FinishedAttempt] = deque(maxlen=MOST_WAITING)
+        self._lost = 0
         self._has_come = gevent.event.Event()
         self._is_idle = gevent.event.Event()
         self._greenlet = gevent.Greenlet(self._run)
@@ -72,6 +73,7 @@ class FailureGroups:
         """Some attempts have ended; returns at once."""
         meant = [each for each in attempts if each.is_failure or self.mutes.has_letter(each.handle)]
         if meant:
+            self._lost += max(0, len(self._waiting) + len(meant) - MOST_WAITING)
             self._waiting.extend(meant)
             self._is_idle.clear()
             self._has_come.set()
@@ -166,6 +168,9 @@ class FailureGroups:
 
     def _take_in(self) -> None:
         gathering, turns, roots = Gathering(), Turns(), tuple(self._roots())
+        if self._lost:
+            _log.warning("%d failures came faster than they can be written: they are in no group", self._lost)
+            self._lost = 0
         for _ in range(min(len(self._waiting), MOST_AT_ONCE)):
             attempt = self._waiting.popleft()
             if attempt.is_failure:
@@ -211,7 +216,7 @@ def _show(name: str, jobs: int, now: float, connection: Any) -> Row | None:
         "hours": _series(counts[name], first, last),
         "hours_from": first * HOUR_S,
         "jobs": [row | {"is_dead": bool(row["is_dead"])} for row in group_file.jobs(name, jobs, connection)],
-        "mark": group_file.last_id(connection),
+        "mark": group_file.last_id(name, connection),
     }
 
 

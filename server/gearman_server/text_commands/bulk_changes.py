@@ -6,7 +6,7 @@ The answer leaves once all are made; until then no later request of the connecti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.agenda import STEP
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Chores
     from gearman_server.jobs.durability import Durability
     from gearman_server.jobs.session import Session
+
+
+#: The number of jobs that one step looks at without a change: half a millisecond of work.
+LOOKS: Final = 1000
 
 
 class LongChanges:
@@ -65,11 +69,13 @@ class LongChanges:
         """
         changed = 0
 
+        at_once = STEP if tell is None else LOOKS
+
         def steps() -> Iterator[None]:
             nonlocal changed
-            for at in range(0, len(handles), STEP):
-                changed += sum(map(change, handles[at : at + STEP]))
-                if at + STEP < len(handles):
+            for at in range(0, len(handles), at_once):
+                changed += sum(map(change, handles[at : at + at_once]))
+                if at + at_once < len(handles):
                     yield
 
         def answer() -> bytes:

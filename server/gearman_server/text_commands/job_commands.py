@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.endings import PURGED
 from gearman_server.jobs.job import PRIORITY_NAMES, JobState
 from gearman_server.options.job_options import with_cursor
@@ -18,6 +17,7 @@ from gearman_server.text_commands.arguments import (
     parse_arguments,
 )
 from gearman_server.text_commands.batch_commands import BatchCommands
+from gearman_server.text_commands.bulk_changes import LOOKS
 from gearman_server.text_commands.listings import Listings
 from gearman_server.text_commands.option_fields import option_fields, options_matcher
 from gearman_server.text_commands.printable import printable
@@ -103,12 +103,12 @@ class JobCommands:
         matches, counts, handles = self._matcher(arguments), dict.fromkeys(_STATE_NAMES.values(), 0), list(self._jobs)
 
         def steps() -> Iterator[None]:
-            for at in range(0, len(handles), STEP):
-                for handle in handles[at : at + STEP]:
+            for at in range(0, len(handles), LOOKS):
+                for handle in handles[at : at + LOOKS]:
                     job = self._jobs.get(handle)
                     if job is not None and matches(job):
                         counts[_STATE_NAMES[job.state]] += 1
-                if at + STEP < len(handles):
+                if at + LOOKS < len(handles):
                     yield
 
         def answer() -> bytes:

@@ -6,11 +6,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
 from gearman_client import Address, Client
 from gearman_client.packet import PacketType
+from gearman_manager.control import bulk_changes, matching_jobs
 from gearman_manager.control.bulk_changes import BulkChange, BulkChanges, Report
 from gearman_manager.control.matching_jobs import Matching, MatchingJobs
 from gearman_manager.control.server_access import command_lines
@@ -34,8 +36,11 @@ class Servers:
         self.jobs = ServerJobs(lambda: self.addresses)
         self.matching = MatchingJobs(self.jobs.servers)
 
+    def client(self, address: Address) -> Client:
+        return Client(str(address))
+
     def submit(self, count: int, function: str = "f", server: int = 0) -> list[str]:
-        with Client(str(self.addresses[server])) as client:
+        with self.client(self.addresses[server]) as client:
             return [str(handle) for handle in client.submit_background_many(function, [b"w"] * count)]
 
     def take(self, server: int = 0) -> str:
@@ -113,7 +118,7 @@ def test_all_letters_of_all_servers_are_changed_but_those_that_came_later(server
 
 def test_letters_that_can_not_be_tried_again_are_told_apart_from_those_that_are_gone(servers: Servers) -> None:
     servers.bury(2)
-    with Client(str(servers.addresses[0])) as client:
+    with servers.client(servers.addresses[0]) as client:
         client.submit_background("f", b"", unique="u")
         servers.servers[0].text(f"fail job {servers.take()} broken".encode())
         client.submit_background("f", b"", unique="u")  # it has the key now
@@ -180,6 +185,20 @@ def test_a_change_is_followed_to_its_end_and_remembered(servers: Servers) -> Non
     assert told == [last] == [changes.report(change.id)]
     with pytest.raises(NotFound):
         changes.report("x")
+
+
+def test_one_of_very_many_jobs_tells_how_far_it_has_come(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_changes, "LOOK_S", 0.005)
+    monkeypatch.setattr(matching_jobs, "LOOK_S", 0.005)
+    changes, told = BulkChanges(), list[Report]()
+    servers.submit(30_000)
+    looked = servers.look("jobs")
+    make = partial(servers.matching.change, "cancel", looked)
+    change = changes.start(BulkChange("jobs cancel", "all", 30_000), make, told.append)
+    reports = list(changes.follow(change.id))
+    assert any(0 < report["done"] < 30_000 for report in reports[:-1])
+    assert (reports[-1]["done"], reports[-1]["gone"]) == (30_000, 0)
+    assert [report["id"] for report in changes.reports()] == [change.id]
 
 
 def test_one_that_breaks_off_says_so_and_there_are_only_a_few_at_a_time() -> None:
