@@ -27,7 +27,7 @@ from gearman_manager.command.context import (
     takes_config,
 )
 from gearman_manager.command.control_commands import COMMANDS
-from gearman_manager.command.dashboard_command import dashboard
+from gearman_manager.command.dashboard_commands import dashboard, user
 from gearman_manager.command.drain_command import drain
 from gearman_manager.command.explain import explain
 from gearman_manager.command.import_ini import import_ini
@@ -36,7 +36,6 @@ from gearman_manager.command.outbox_commands import outbox
 from gearman_manager.command.restart_server import restart_server
 from gearman_manager.command.schedule_commands import schedules, trigger
 from gearman_manager.command.top_command import top
-from gearman_manager.command.user_command import user
 from gearman_manager.migration.options import Seconds, gearmanmanager_options, overrides_of
 from gearman_manager.simulation.options import simulation_options
 from gearman_process import early_signals
