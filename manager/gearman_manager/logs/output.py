@@ -151,8 +151,10 @@ class ChildOutput:
             text = REDACTION.text(line.decode(errors="backslashreplace").rstrip("\r"))
             self._log.info("%s", text, extra=self.extra | IS_CLEAN)
         else:
-            text = REDACTION.text(str(record["message"]))
             fields = {name: record[name] for name in ("function", "handle") if name in record}
+            # A function may have the name of a private key, and then it would take the rest of the line with it.
+            begin = f"job {fields['handle']} of {fields['function']}: " if len(fields) == 2 else ""
+            text = REDACTION.text(str(record["message"]), begin)
             level = _LEVELS.get(str(record["level"]), logging.INFO)
             self._log.log(level, "%s", text, extra=self.extra | fields | IS_CLEAN)
         self._remember(text)

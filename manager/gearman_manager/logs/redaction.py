@@ -20,20 +20,20 @@ class Redaction(logging.Filter):
         #: Lines belong to no function, so the rules of all functions hold for each.
         self.privacy = Privacy()
 
-    def text(self, text: str) -> str:
-        """A text without what is not to be shown."""
-        return self.privacy.of_all.text(text)
+    def text(self, text: str, begin: str = "") -> str:
+        """A text without what is not to be shown. If it begins so, that stays."""
+        if not begin or not text.startswith(begin):
+            return self.privacy.of_all.text(text)
+        return begin + self.privacy.of_all.text(text.removeprefix(begin))
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Clean a record; it is never dropped."""
-        if self.privacy.of_all.hides and not hasattr(record, "is_clean"):
-            try:
-                text = record.getMessage()
-            except Exception:  # noqa: BLE001 (a call that does not fit its message: the handler tells of it)
-                return True
-            if record.exc_info:
-                text += "\n" + _PLAIN.formatException(record.exc_info)
-            record.msg, record.args, record.exc_info, record.is_clean = self.text(text), (), None, True
+        """Clean a record of ours; it is never dropped. Of our own lines only tracebacks have words of others: in the
+        sentences names of pools and functions stand before colons, and rules for keys would take them for keys."""
+        if record.exc_info and self.privacy.of_all.hides and not hasattr(record, "is_clean"):
+            error = self.text(_PLAIN.formatException(record.exc_info))
+            if record.args:  # then the message is a format
+                error = error.replace("%", "%%")
+            record.msg, record.exc_info, record.is_clean = f"{record.msg}\n{error}", None, True
         return True
 
 

@@ -93,8 +93,10 @@ def _exchange(stream: _Stream, host: str, path: str, token: str) -> bytes:
 
 def _check(answer: h11.Response) -> None:
     status = answer.status_code
-    if status in (401, 403):
-        raise NoAnswer(f"it refuses the token ({status}): its read_token_file has the one for us")
+    if status == 401:
+        raise NoAnswer("it refuses the token (401): its read_token_file has the one for us")
+    if status == 403:
+        raise NoAnswer("it refuses the request (403): its control.hosts may lack this name")
     if 300 <= status < 400:
         raise NoAnswer(f"it redirects ({status}), which is not followed: name the address to which it leads")
     if status != 200:

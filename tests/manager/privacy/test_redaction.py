@@ -176,4 +176,9 @@ def test_rules_hold_by_function_and_for_all_others() -> None:
     privacy.use({"mail": FunctionPrivacy(("secret",))}, FunctionPrivacy(("token",)))
     assert privacy.of("mail").redact == ("secret",)
     assert privacy.of("other").redact == ("token",)
+    assert privacy.retention_s == {}
+    privacy.use(
+        {"mail": FunctionPrivacy(("secret",), retention_s=5), "b": FunctionPrivacy()}, FunctionPrivacy(("token",))
+    )
+    assert privacy.retention_s == {"mail": 5}
     assert privacy.of_all.text("secret=a token=b password=c") == f"secret={M} token={M} password=c"
