@@ -13,6 +13,9 @@ CRITICAL: Final = "critical"
 WARNING: Final = "warning"
 NOTE: Final = "note"
 _ORDER: Final = (CRITICAL, WARNING, NOTE)
+#: A pool of which more than this share of the jobs fails, and so many in a minute, is not well.
+_FAILING_SHARE: Final = 0.2
+_FAILING_A_MINUTE: Final = 5.0
 
 
 class Health(Protocol):
@@ -81,6 +84,15 @@ def _of_pools(pools: Iterable[Report]) -> Iterator[Report]:
             yield _trouble(NOTE, "pool", name, "paused by hand")
         elif pool["state"] == "running" and pool["ready"] < min(pool["min"], pool["target"]):
             yield _trouble(WARNING, "pool", name, f"{pool['ready']} of {pool['min']} workers are there")
+        elif _is_failing_often(pool):
+            # Without a number, since each change of the text is an event.
+            yield _trouble(WARNING, "pool", name, "more than a fifth of its jobs failed in the last minute")
+
+
+def _is_failing_often(pool: Report) -> bool:
+    failed = pool["failed_per_minute"] or 0.0
+    all_jobs = failed + (pool["done_per_minute"] or 0.0)
+    return bool(failed >= _FAILING_A_MINUTE and failed > _FAILING_SHARE * all_jobs)
 
 
 def _of_code(problems: Iterable[Problem]) -> Iterator[Report]:

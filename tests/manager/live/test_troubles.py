@@ -12,7 +12,8 @@ FINE = Health(pools=1, workers=1, busy=0, waiting=[], failing=[], down=[], unhea
 
 
 def pool(name: str, state: str = "running", **more: Any) -> dict[str, Any]:
-    return {"name": name, "state": state, "last_error": "", "min": 2, "target": 3, "ready": 2, **more}
+    rates = {"done_per_minute": None, "failed_per_minute": None}
+    return {"name": name, "state": state, "last_error": "", "min": 2, "target": 3, "ready": 2, **rates, **more}
 
 
 def shown(*found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -57,3 +58,13 @@ def test_the_worst_comes_first_and_each_says_where() -> None:
         ("note", "pool", "off", "paused by hand"),
         ("note", "drain", "", "draining: 1 job left"),
     ]
+
+
+def test_a_pool_whose_jobs_fail_often_is_not_well() -> None:
+    pools = [
+        pool("often", done_per_minute=20.0, failed_per_minute=5.1),
+        pool("all", done_per_minute=0.0, failed_per_minute=5.0),
+        pool("seldom", done_per_minute=400.0, failed_per_minute=100.0),
+        pool("few", done_per_minute=0.0, failed_per_minute=4.9),
+    ]
+    assert [found["subject"] for found in troubles(FINE, pools, [], {})] == ["often", "all"]
