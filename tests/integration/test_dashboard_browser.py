@@ -269,6 +269,38 @@ def test_a_page_says_that_its_session_is_over(site: Site) -> None:
     page.context.close()
 
 
+def test_failures_are_muted_and_those_that_match_forgotten_step_by_step(site: Site) -> None:
+    with site.manager.client() as client:
+        handle = client.submit_background("fail", "again", tags=["steps"])
+    page = site.open("operator", "/failures")
+    page.get_by_role("link", name="ValueError in fail.fail").click()
+    expect(page.get_by_role("link", name=handle).first).to_be_visible()
+    expect(page.get_by_role("img", name="failures by hour")).to_be_visible()
+    page.get_by_text("Mute…").click()
+    page.get_by_label("for", exact=True).fill("2h")
+    page.get_by_role("button", name="Mute", exact=True).click()
+    expect(page.get_by_text("The group is muted: it causes no alerts.")).to_be_visible()
+    expect(page.get_by_text("by user operator, until")).to_be_visible()
+    page.get_by_role("link", name="Failures", exact=True).click()
+    expect(page.get_by_text("1 muted group")).to_be_visible()
+    failure = page.get_by_role("link", name="ValueError in fail.fail", include_hidden=True)
+    expect(failure).to_be_hidden()
+    page.get_by_text("1 muted group").click()
+    failure.click()
+    page.get_by_role("button", name="Unmute").click()
+    expect(page.get_by_text("The group is no longer muted")).to_be_visible()
+    page.goto(f"{site.url}/dead?tag=steps")
+    page.get_by_role("link", name="All that match").click()
+    with site.manager.client() as client:
+        late = client.submit_background("fail", "later", tags=["steps"])
+    page.get_by_role("button", name="Forget 1 failed job").click()
+    expect(page.get_by_role("status").filter(has_text="done")).to_be_visible()
+    page.get_by_role("link", name="To the list").click()
+    expect(page.get_by_role("link", name=late)).to_be_visible()
+    expect(page.get_by_role("link", name=handle)).to_have_count(0)
+    page.context.close()
+
+
 def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) -> None:
     site.manager.command("pause", "function", "gate")
     with site.manager.client() as client:
