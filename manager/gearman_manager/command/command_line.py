@@ -12,7 +12,10 @@ from typing import Any
 import click
 
 from gearman_manager import __version__, exit_codes
-from gearman_manager.command import completion
+from gearman_manager.command import (
+    completion,
+    finished_commands,  # noqa: F401 (adds to the group `jobs`)
+)
 from gearman_manager.command.alert_commands import alerts
 from gearman_manager.command.alert_commands import test as try_alerts
 from gearman_manager.command.context import (

@@ -19,12 +19,14 @@ Row = dict[str, Any]
 _TIMES: Final = frozenset(
     {
         *("submitted", "since", "not_before", "first_attempt", "last_attempt", "died", "expires"),
-        *("opened", "closed", "ended"),
+        *("opened", "closed", "ended", "started"),
     }
 )
 _HIDDEN: Final = frozenset({"workload_base64"})
 #: The fields that are shown on lines of their own, below the rest.
-_TEXTS: Final = ("error", "traceback", "workload")
+_TEXTS: Final = ("error", "traceback", "result", "workload")
+#: Those that are escaped already.
+_ESCAPED: Final = ("result", "workload")
 
 
 def show_jobs(rows: Sequence[Row]) -> None:
@@ -36,6 +38,21 @@ def show_jobs(rows: Sequence[Row]) -> None:
         times = (rough_duration(row["for_s"]), rough_duration(row["age_s"]))
         cells = (row["handle"], row["function"], row["state"] + kind, *times, str(row["attempt"]), row["priority"])
         table.add_row(*map(_cell, cells), _cell(row["unique"]), _preview(row))
+    wide_console().print(table)
+
+
+def show_finished(rows: Sequence[Row]) -> None:
+    """Print finished jobs."""
+    table = Table(
+        "handle", "function", "outcome", "ended", "ran for", "attempt", "worker", "error", "workload", box=None
+    )
+    table.columns[0].no_wrap = True
+    now = time.time()
+    for row in rows:
+        ago = rough_duration(max(0.0, now - row["ended"])) + " ago"
+        ran = "" if row["started"] is None else rough_duration(max(0.0, row["ended"] - row["started"]))
+        cells = (row["handle"], row["function"], row["outcome"], ago, ran, str(row["attempt"] or ""), row["worker"])
+        table.add_row(*map(_cell, cells), _cell(row["error"]), _preview(row))
     wide_console().print(table)
 
 
@@ -83,8 +100,8 @@ def show_one(row: Row) -> None:
             click.echo(f"{name}: {_value(name, value)}")
     for name in _TEXTS:
         if row.get(name):
-            # A workload is escaped already; the texts of a failure have several lines.
-            text = row[name] if name == "workload" else "\n".join(map(printed, row[name].splitlines()))
+            # The texts of a failure have several lines.
+            text = row[name] if name in _ESCAPED else "\n".join(map(printed, row[name].splitlines()))
             click.echo(f"\n{name}:\n{text}")
 
 

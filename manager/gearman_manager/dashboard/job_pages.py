@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 
 from gearman_manager.api.pages import cursor_of, position_of
 from gearman_manager.control.server_jobs import ServerJobs
+from gearman_manager.dashboard.finished_pages import FinishedPages, wants_finished
 from gearman_manager.dashboard.forms import address_of, done
 from gearman_manager.dashboard.found_jobs import find
 from gearman_manager.dashboard.rendering import SELDOM_S, page
@@ -43,22 +44,24 @@ _MOMENTS: Final = frozenset(
 _NOTICES: Final = {"cancel": "cancelled", "stop": "stopped", "retry": "retried", "drop": "dropped"}
 
 
-def add_job_pages(routes: Blueprint, jobs: ServerJobs, log: RecentLog) -> None:
+def add_job_pages(routes: Blueprint, jobs: ServerJobs, log: RecentLog, finished: FinishedPages) -> None:
     """The pages."""
 
     def one(family: str, handle: str) -> ResponseReturnValue:
-        return _one(family, jobs.show(family, handle), log.lines_of_job(handle)[-MOST_LINES:])
+        row, lines = jobs.show(family, handle), log.lines_of_job(handle)[-MOST_LINES:]
+        return _one(family, row, lines, finished.timeline(handle))
 
     @routes.get("/jobs")
     def jobs_listed() -> ResponseReturnValue:
         handle = request.args.get("handle", "").strip()
         if handle:
             return _go_to(url_for("dashboard.job", handle=handle))
-        return _list(jobs, "jobs")
+        chosen = wants_finished(request.args)
+        return _list(jobs, "jobs", finished) if chosen is None else finished.listed(chosen)
 
     @routes.get("/dead")
     def dead_listed() -> ResponseReturnValue:
-        return _list(jobs, "dead")
+        return _list(jobs, "dead", None)
 
     @routes.get("/jobs/<path:handle>")
     def job(handle: str) -> ResponseReturnValue:
@@ -66,6 +69,9 @@ def add_job_pages(routes: Blueprint, jobs: ServerJobs, log: RecentLog) -> None:
             with suppress(NotFound):
                 return one(family, handle)
         lines = log.lines_of_job(handle)[-MOST_LINES:]
+        over = finished.job(handle, lines)
+        if over is not None:
+            return over
         status = 200 if lines or _was_known() else 404
         return page("job_gone.html", handle=handle, lines=lines, status=status)
 
@@ -116,7 +122,7 @@ def conditions(family: str, given: Mapping[str, str]) -> dict[str, str]:
     return chosen
 
 
-def _list(jobs: ServerJobs, family: str) -> ResponseReturnValue:
+def _list(jobs: ServerJobs, family: str, finished: FinishedPages | None) -> ResponseReturnValue:
     chosen = conditions(family, request.args)
     position = position_of(request.args.get("cursor") or None, "server", "after")
     found = find(jobs, family, {"limit": str(ROWS), **chosen, **position})
@@ -125,6 +131,7 @@ def _list(jobs: ServerJobs, family: str) -> ResponseReturnValue:
         f"{family}.html",
         every=SELDOM_S,
         rows=found["jobs"],
+        finished=finished.few(chosen) if finished is not None else [],
         missing=found["missing"],
         chosen=chosen,
         states=STATES,
@@ -135,7 +142,9 @@ def _list(jobs: ServerJobs, family: str) -> ResponseReturnValue:
     )
 
 
-def _one(family: str, row: Mapping[str, Any], lines: Sequence[str]) -> ResponseReturnValue:
+def _one(
+    family: str, row: Mapping[str, Any], lines: Sequence[str], attempts: Sequence[Mapping[str, Any]]
+) -> ResponseReturnValue:
     facts = {name: value for name, value in row.items() if name not in _APART and value not in (None, "", [], {})}
     done_of, _, whole = str(row.get("progress") or "").partition("/")
     is_known = done_of.isascii() and done_of.isdecimal() and whole.isascii() and whole.isdecimal() and int(whole or 0)
@@ -144,6 +153,7 @@ def _one(family: str, row: Mapping[str, Any], lines: Sequence[str]) -> ResponseR
         family=family,
         job=row,
         lines=lines,
+        attempts=attempts,
         facts=facts,
         moments=_MOMENTS,
         progress=(int(done_of[:15]), int(whole[:15])) if is_known else None,

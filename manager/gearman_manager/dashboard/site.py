@@ -24,6 +24,7 @@ from gearman_manager.dashboard.bulk_pages import add_bulk_forms, add_bulk_pages
 from gearman_manager.dashboard.chart_parts import ChartParts, add_charts
 from gearman_manager.dashboard.charts import number
 from gearman_manager.dashboard.failure_pages import add_failure_forms, add_failure_pages
+from gearman_manager.dashboard.finished_pages import FinishedPages
 from gearman_manager.dashboard.forms import notice
 from gearman_manager.dashboard.function_pages import add_function_pages
 from gearman_manager.dashboard.job_pages import add_job_forms, add_job_pages
@@ -35,6 +36,8 @@ from gearman_manager.dashboard.static_files import add_static_files, static_addr
 from gearman_manager.errors import ManagerError
 from gearman_manager.failures.group_changes import GroupChanges
 from gearman_manager.failures.groups import FailureGroups
+from gearman_manager.finished.collector import Collector
+from gearman_manager.finished.keeper import Keeper
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.recording import say_outcome
 from gearman_manager.logs.recent_log import RecentLog
@@ -81,6 +84,8 @@ class Sources:
     explanations: Explanations
     status: StatusReport
     jobs: ServerJobs
+    keeper: Keeper
+    finished: Collector
     every: AllThatMatch
     failures: FailureGroups
     group_changes: GroupChanges
@@ -106,7 +111,8 @@ def dashboard_routes(sources: Sources) -> Blueprint:
     add_pool_pages(routes, of_pools, charts)
     add_worker_forms(routes, sources.changes, sources.jobs)
     add_function_pages(routes, sources.status, sources.generations, sources.jobs, sources.submissions, charts)
-    add_job_pages(routes, sources.jobs, sources.log)
+    finished = FinishedPages(sources.keeper, sources.finished)
+    add_job_pages(routes, sources.jobs, sources.log, finished)
     add_job_forms(routes, sources.jobs)
     add_bulk_pages(routes, sources.every)
     add_bulk_forms(routes, sources.every)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gearman_manager.config.models import FinishedJobs
+from gearman_manager.errors import NotNow
 from gearman_manager.finished import table
 from gearman_manager.finished.attempt import FinishedAttempt
 from gearman_manager.finished.search import Wanted
@@ -39,6 +40,8 @@ class Keeper:
         self._bounds = bounds
         #: For how long the rows of a function are kept, by its name, in seconds, if that is shorter than `max_age`.
         self.retention_s: Callable[[], Mapping[str, float]] = dict
+        #: Makes of a row, as it was kept, what may be shown of it now.
+        self.show: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
         self._tidied_at = 0.0
         self._is_failing = False
 
@@ -92,15 +95,16 @@ class Keeper:
                 pass
 
     def page(self, wanted: Wanted, limit: int, before: int | None) -> list[dict[str, Any]]:
-        """The kept ends that are wanted, the newest first: at most `limit`, of those before an id.
+        """The kept ends that are wanted, the newest first: at most `limit`, of those before an id. Their texts are cut,
+        and some are left out: `attempts_of` has all.
 
         Raises:
             HistoryError: they can't be read.
+            NotNow: none are kept.
         """
-        if not self.is_on:
-            return []
+        self._check()
         where, values = wanted.condition(before)
-        return self._file.run(partial(table.rows, where, values, limit))
+        return list(map(self.show, self._file.run(partial(table.listed, where, values, limit))))
 
     def attempts_of(self, handle: str) -> list[dict[str, Any]]:
         """What is kept of a job, its last attempts, the first one first; none: nothing is.
@@ -108,7 +112,11 @@ class Keeper:
         Raises:
             HistoryError: it can't be read.
         """
-        return self._file.run(partial(table.attempts_of, handle)) if self.is_on else []
+        return list(map(self.show, self._file.run(partial(table.attempts_of, handle)))) if self.is_on else []
+
+    def _check(self) -> None:
+        if not self.is_on:
+            raise NotNow("finished jobs are not kept: `control.listen` or `history.finished_jobs` turns that on")
 
     def close(self) -> None:
         """Keep nothing more."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, Final
 
 from gearman_manager.finished.attempt import FinishedAttempt
 from gearman_manager.privacy import Privacy
+
+#: The texts of a row that may hold something of the workload.
+_TEXTS: Final = ("error", "traceback", "unique", "progress")
 
 
 def shown_attempt(attempt: FinishedAttempt, privacy: Privacy) -> FinishedAttempt:
@@ -24,3 +29,15 @@ def shown_attempt(attempt: FinishedAttempt, privacy: Privacy) -> FinishedAttempt
         progress=rules.text(attempt.progress, workload),
         tags=tuple(rules.text(tag, workload) for tag in attempt.tags),
     )
+
+
+def shown_row(row: Mapping[str, Any], privacy: Privacy) -> dict[str, Any]:
+    """A row of the file as it may be shown now: it may have been kept before the rules were made. Some texts may not be
+    in it."""
+    rules = privacy.of(row["function"])
+    if not rules.hides:
+        return dict(row)
+    workload = row["workload"]
+    shown = {name: rules.text(row[name], workload) for name in _TEXTS if name in row}
+    shown |= {name: rules.workload(row[name]) or "" for name in ("workload", "result") if name in row}
+    return {**row, **shown, "tags": [rules.text(tag, workload) for tag in row["tags"]]}

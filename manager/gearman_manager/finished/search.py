@@ -19,8 +19,7 @@ class Wanted:
     unique: str | None = None
     function: str | None = None
     tag: str | None = None
-    #: The outcome.
-    state: str | None = None
+    outcome: str | None = None
     #: A part of the workload, or of the error or its traceback; capital letters of ASCII do not matter.
     text: str | None = None
     #: The time of the end: from, and up to (Unix seconds).
@@ -46,7 +45,7 @@ class Wanted:
             ("handle", self.handle),
             ("unique_key", self.unique),
             ("function", self.function),
-            ("outcome", self.state),
+            ("outcome", self.outcome),
         ):
             if value is not None:
                 add(f"{column} = ?", value)

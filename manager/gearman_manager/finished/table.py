@@ -31,6 +31,9 @@ TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS finished_cursors (server TEXT PRIMARY KEY, cursor TEXT) WITHOUT ROWID",
 )
 _INSERT: Final = f"INSERT INTO finished ({', '.join(_COLUMNS[1:])}) VALUES ({', '.join('?' * (len(_COLUMNS) - 1))})"
+#: The columns of a list, in which long texts are cut: a page of a thousand rows must not hold the manager's loop.
+_LISTED: Final = (*_COLUMNS[:-4], "substr(error, 1, 300)", "substr(workload, 1, 80)")
+_LISTED_FIELDS: Final = tuple(_FIELD_OF[column] for column in _COLUMNS[:-2])
 #: Rows that one statement deletes: a few milliseconds.
 _DELETED_AT_ONCE: Final = 2000
 #: The part of all rows that makes room when the file is full.
@@ -71,15 +74,18 @@ def delete_older(before: float, function: str | None, connection: sqlite3.Connec
     return deleted == _DELETED_AT_ONCE
 
 
-def rows(where: str, values: Iterable[object], limit: int, connection: sqlite3.Connection) -> list[dict[str, Any]]:
-    """The rows that meet a condition, the newest first, by the names of `FinishedAttempt`."""
-    query = f"SELECT {', '.join(_COLUMNS)} FROM finished{where} ORDER BY id DESC LIMIT ?"
-    return [_row(row) for row in connection.execute(query, (*values, limit))]
+def listed(where: str, values: Iterable[object], limit: int, connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """The rows that meet a condition, the newest first, by the names of `FinishedAttempt`: `error` and `workload` are
+    cut, and `result` and `traceback` are left out."""
+    query = f"SELECT {', '.join(_LISTED)} FROM finished{where} ORDER BY id DESC LIMIT ?"
+    return [_row(_LISTED_FIELDS, row) for row in connection.execute(query, (*values, limit))]
 
 
 def attempts_of(handle: str, connection: sqlite3.Connection) -> list[dict[str, Any]]:
     """What is kept of a job, its last attempts, the first one first."""
-    return rows(" WHERE handle = ?", (handle,), MOST_ATTEMPTS, connection)[::-1]
+    query = f"SELECT {', '.join(_COLUMNS)} FROM finished WHERE handle = ? ORDER BY id DESC LIMIT ?"
+    fields_of_row = tuple(_FIELD_OF.values())
+    return [_row(fields_of_row, row) for row in connection.execute(query, (handle, MOST_ATTEMPTS))][::-1]
 
 
 def _values(attempt: FinishedAttempt) -> tuple[Any, ...]:
@@ -87,8 +93,8 @@ def _values(attempt: FinishedAttempt) -> tuple[Any, ...]:
     return tuple(tags if column == "tags" else getattr(attempt, _FIELD_OF[column]) for column in _COLUMNS[1:])
 
 
-def _row(row: Sequence[Any]) -> dict[str, Any]:
-    found: Mapping[str, Any] = {_FIELD_OF[column]: value for column, value in zip(_COLUMNS, row, strict=True)}
+def _row(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+    found: Mapping[str, Any] = dict(zip(names, row, strict=True))
     tags = found["tags"].strip(TAG_MARK).split(TAG_MARK) if found["tags"] else []
     return {**found, "is_background": bool(found["is_background"]), "tags": tags}
 

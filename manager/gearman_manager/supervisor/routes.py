@@ -14,6 +14,7 @@ from gearman_manager.api.dead_routes import dead_routes
 from gearman_manager.api.document import serve_api
 from gearman_manager.api.drain_routes import drain_routes
 from gearman_manager.api.failure_routes import failure_routes
+from gearman_manager.api.finished_routes import finished_routes
 from gearman_manager.api.function_routes import function_routes, schedule_routes
 from gearman_manager.api.job_routes import job_routes
 from gearman_manager.api.live_routes import live_routes, scale_routes
@@ -71,6 +72,7 @@ def serve_routes(
         drain_routes(supervisor, parts.drain_report),
         server_restart_routes(parts.server_restarts),
         pool_routes(changes, explanations),
+        finished_routes(parts.keeper, parts.finished),
         job_routes(server_jobs),
         batch_routes(server_jobs),
         dead_routes(server_jobs),
@@ -91,6 +93,8 @@ def serve_routes(
         explanations=explanations,
         status=parts.status,
         jobs=server_jobs,
+        keeper=parts.keeper,
+        finished=parts.finished,
         every=every,
         failures=parts.failures,
         group_changes=group_changes,

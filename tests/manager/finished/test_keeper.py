@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gearman_manager.config.models import FinishedJobs
+from gearman_manager.errors import NotNow
 from gearman_manager.finished import keeper as keeper_module
 from gearman_manager.finished.keeper import FILE_NAME, Keeper
 from gearman_manager.finished.search import Wanted
@@ -32,9 +33,16 @@ def test_all_that_is_known_is_kept_over_restarts(make_keeper: Callable[[], Keepe
     keeper.close()
     again = make_keeper()
     assert again.cursor_of(SERVER) == "r1.1"
-    (row,) = again.page(Wanted(), 10, None)
+    (row,) = again.attempts_of(made.handle)
     fields = {name: getattr(made, name) for name in made.__dataclass_fields__}
     assert row == fields | {"id": 1, "tags": ["a", "b c"]}
+
+
+def test_a_list_has_the_first_part_of_long_texts(keeper: Keeper) -> None:
+    keeper.keep([attempt(1, error="e" * 999, workload="w" * 500, traceback="t" * 99)], SERVER, "r1.1")
+    (row,) = keeper.page(Wanted(), 10, None)
+    assert (row["error"], row["workload"]) == ("e" * 300, "w" * 80)
+    assert not {"traceback", "result"} & row.keys()
 
 
 def test_pages_go_back_from_the_newest(keeper: Keeper) -> None:
@@ -52,8 +60,8 @@ WANTED = [
     (Wanted(tag="a"), [2, 1]),
     (Wanted(tag="b c"), [1]),
     (Wanted(tag="b"), []),
-    (Wanted(state="exception"), [2]),
-    (Wanted(state="exception", with_attempts=True), [4, 2]),
+    (Wanted(outcome="exception"), [2]),
+    (Wanted(outcome="exception", with_attempts=True), [4, 2]),
     (Wanted(since=NOW - 250), [3, 2]),
     (Wanted(until=NOW - 250), [1]),
     (Wanted(since=NOW - 250, until=NOW - 150), [2]),
@@ -63,7 +71,7 @@ WANTED = [
     (Wanted(text="a\\x00b"), [3]),
     (Wanted(text="deep"), [2]),
     (Wanted(text="' OR 1=1 --"), []),
-    (Wanted(function="g", state="complete"), []),
+    (Wanted(function="g", outcome="complete"), []),
     (Wanted(), [3, 2, 1]),
     (Wanted(with_attempts=True), [4, 3, 2, 1]),
 ]
@@ -158,5 +166,7 @@ def test_a_broken_file_costs_the_history_alone(keeper: Keeper, tmp_path: Path) -
 def test_nothing_is_kept_or_told_while_it_is_off(keeper: Keeper, bounds: Bounds, tmp_path: Path) -> None:
     bounds.now = None
     keeper.keep([attempt(1)], SERVER, "r1.1")
-    assert (keeper.page(Wanted(), 10, None), keeper.attempts_of("H:test:1")) == ([], [])
+    assert keeper.attempts_of("H:test:1") == []
+    with pytest.raises(NotNow, match=r"not kept: `control.listen` or `history.finished_jobs` turns that on"):
+        keeper.page(Wanted(), 10, None)
     assert not (tmp_path / FILE_NAME).exists()

@@ -1,0 +1,116 @@
+"""Finished jobs: among the jobs, in a list of their own, and the timeline and the page of a job that is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flask import request
+from flask.typing import ResponseReturnValue
+
+from gearman_manager.api.pages import cursor_of, id_before
+from gearman_manager.dashboard.forms import address_of
+from gearman_manager.dashboard.rendering import SELDOM_S, page
+from gearman_manager.errors import ManagerError, NotNow
+from gearman_manager.finished.attempt import OUTCOMES
+from gearman_manager.finished.collector import Collector
+from gearman_manager.finished.keeper import Keeper
+from gearman_manager.finished.search import Wanted
+from gearman_manager.finished.told import told, told_in_list
+from gearman_manager.history.history_file import HistoryError
+
+#: The state that means all of them.
+FINISHED: Final = "finished"
+STATES: Final = (FINISHED, *OUTCOMES)
+#: How far a search goes back, by its words: seconds.
+WITHIN_S: Final[Mapping[str, int]] = {"15 min": 900, "1 h": 3600, "24 h": 86400, "7 d": 7 * 86400}
+#: The conditions that only finished jobs have.
+_OWN: Final = ("text", "unique", "within")
+CONDITIONS: Final = ("function", "tag", "state", *_OWN)
+_ROWS: Final = 50
+#: Those that the list of waiting and running jobs shows below them.
+_FEW: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedPages:
+    """What pages show of finished jobs."""
+
+    keeper: Keeper
+    collector: Collector
+
+    def listed(self, chosen: Mapping[str, str]) -> ResponseReturnValue:
+        """The page with a list of them.
+
+        Raises:
+            ManagerError: there is no such state or time, or the file can't be read.
+        """
+        cursor, trouble, rows = request.args.get("cursor") or None, "", []
+        try:
+            rows = self.keeper.page(_wanted(chosen), _ROWS, id_before(cursor))
+        except NotNow as error:
+            trouble = str(error)
+        following = cursor_of({"before": str(rows[-1]["id"])}) if len(rows) == _ROWS else None
+        return page(
+            "finished.html",
+            every=0 if cursor else SELDOM_S,
+            rows=[told_in_list(row) for row in rows],
+            trouble=trouble,
+            missed=self.collector.missed,
+            chosen=chosen,
+            is_first=cursor is None,
+            next=following and address_of("jobs_listed", {**chosen, "cursor": following}),
+            first=address_of("jobs_listed", chosen),
+        )
+
+    def few(self, chosen: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The last of those that meet the conditions, for the list of jobs that wait and run."""
+        if chosen.keys() - {"function", "tag"} or request.args.get("cursor"):
+            return []  # they have no key, and no other state
+        try:
+            return [told_in_list(row) for row in self.keeper.page(_wanted(chosen), _FEW, None)]
+        except (NotNow, HistoryError):
+            return []
+
+    def timeline(self, handle: str) -> list[dict[str, Any]]:
+        """The ends of a job's attempts, the first one first, as far as they are kept."""
+        try:
+            return [told(row) for row in self.keeper.attempts_of(handle)]
+        except HistoryError:
+            return []
+
+    def job(self, handle: str, lines: list[str]) -> ResponseReturnValue | None:
+        """The page of a job that is over and gone from its server; None: nothing is kept of it."""
+        attempts = self.timeline(handle)
+        if not attempts:
+            return None
+        return page("finished_job.html", job=attempts[-1], attempts=attempts, lines=lines)
+
+
+def wants_finished(given: Mapping[str, str]) -> dict[str, str] | None:
+    """The conditions of a query that only finished jobs can meet; None: it means others too, or none.
+
+    Raises:
+        ManagerError: there is no such time.
+    """
+    chosen = {name: value for name in CONDITIONS if (value := given.get(name, "").strip())}
+    if chosen.get("within", "1 h") not in WITHIN_S:
+        raise ManagerError(f"within: one of {', '.join(WITHIN_S)} is expected")
+    is_theirs = chosen.get("state") in STATES or any(name in chosen for name in _OWN)
+    if is_theirs and chosen.get("state", FINISHED) not in STATES:
+        raise ManagerError("only finished jobs are found by text, unique key and time: choose one of their states")
+    return chosen if is_theirs else None
+
+
+def _wanted(chosen: Mapping[str, str]) -> Wanted:
+    state, within = chosen.get("state", FINISHED), chosen.get("within")
+    return Wanted(
+        unique=chosen.get("unique"),
+        function=chosen.get("function"),
+        tag=chosen.get("tag"),
+        text=chosen.get("text"),
+        outcome=None if state == FINISHED else state,
+        since=None if within is None else time.time() - WITHIN_S[within],
+    )

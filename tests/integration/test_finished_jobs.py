@@ -1,0 +1,198 @@
+"""Finished jobs of a running manager: found by API, pages and commands, and kept over its restart."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from html import unescape
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from gearman_client import Client
+from gearman_manager.command.control_client import request
+
+from .conftest import NAP, RunningManager, eventually
+from .test_access import FULL, READ, Site, bearer
+
+HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m"
+JOBS = f"""
+from gearman_manager import function
+
+@function
+def ok(job):
+    job.status(3, 4)
+    return b"<i>" + job.workload
+
+@function(retries=1, backoff="10ms")
+def picky(job):
+    raise ValueError({HOSTILE!r})
+"""
+CONFIG = """
+pools: {jobs: {functions: [ok, picky], min: 1, max: 1}, nap: {functions: [nap], min: 1, max: 1}}
+functions: {picky: {retries: 1, backoff: 10ms}}
+control: {listen: 127.0.0.1:0, token_file: full, read_token_file: read}
+"""
+
+
+class Kept(Site):
+    """A manager whose jobs have ended."""
+
+    #: Handles: one that is complete, one that failed for good, one that was cancelled, and one that runs.
+    complete = failed = cancelled = running = ""
+
+    def api(self, path: str, **query: str) -> Any:
+        response, content = self.ask("GET", f"/api/v1{path}?{urlencode(query)}", bearer(READ))
+        assert response.status == 200, content
+        return json.loads(content)
+
+    def handles(self, **query: str) -> list[str]:
+        return [row["handle"] for row in self.api("/jobs/finished", **query)["jobs"]]
+
+    def page(self, path: str) -> str:
+        response, content = self.ask("GET", path, bearer(READ) | {"Accept": "text/html"})
+        assert response.status == 200, content
+        return content
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    manager = RunningManager(tmp_path_factory.mktemp("finished"))
+    manager.write_module("jobs.py", JOBS.replace('@function(retries=1, backoff="10ms")', "@function"))
+    manager.write_module("nap.py", NAP)
+    for name, token in (("full", FULL), ("read", READ)):
+        (manager.folder / name).write_text(token)
+    try:
+        manager.start(CONFIG)
+        site = Kept(manager)
+        with manager.client() as client:
+            _do_jobs(client, site)
+        ended = {site.complete, site.failed, site.cancelled}
+        eventually(lambda: ended <= set(site.handles()), "the manager has collected them")
+        yield site
+    finally:
+        manager.destroy()
+
+
+def _do_jobs(client: Client, site: Kept) -> None:
+    site.complete = client.submit_background("ok", b'{"to": "Alice@example.com"}', unique="u<1>", tags=["mail", "a b"])
+    site.failed = client.submit_background("picky", b"50%_off", tags=["mail"])
+    site.running = client.submit_background("nap", b"600")
+    site.cancelled = client.submit_background("nap", b"0")
+    request(site.manager.folder / "run" / "control.sock", "POST", "/jobs/cancel", {"handles": [site.cancelled]})
+
+
+def test_they_are_found_by_all_that_is_known_of_them(kept: Kept) -> None:
+    both = {kept.complete, kept.failed}
+    assert set(kept.handles(tag="mail")) == both
+    assert kept.handles(tag="a b") == kept.handles(unique="u<1>") == kept.handles(function="ok") == [kept.complete]
+    assert kept.handles(text="alice@EXAMPLE") == kept.handles(outcome="complete") == [kept.complete]
+    assert kept.handles(text="50%_off") == kept.handles(handle=kept.failed) == [kept.failed]
+    assert kept.handles(text="50_%off") == kept.handles(text="5%f") == []
+    assert kept.handles(text="alert(1)", outcome="exception") == [kept.failed]
+    assert kept.handles(outcome="exception", attempts="") == [kept.failed] * 2
+    assert kept.handles(outcome="cancelled") == [kept.cancelled]
+    assert kept.handles(until=str(time.time() - 3600)) == []
+    assert both < set(kept.handles(since=str(time.time() - 3600)))
+
+
+def test_pages_have_cursors_and_wrong_conditions_are_refused(kept: Kept) -> None:
+    first = kept.api("/jobs/finished", limit="2")
+    second = kept.api("/jobs/finished", limit="2", cursor=first["next"])
+    assert len({row["handle"] for row in first["jobs"] + second["jobs"]}) == 3
+    assert (second["next"], second["missed"]) == (None, 0)
+    for wrong in ("outcome=fine", "since=soon", "limit=0", "cursor=x", "key=k", "text="):
+        response, content = kept.ask("GET", f"/api/v1/jobs/finished?{wrong}", bearer(READ))
+        assert (response.status, json.loads(content)["status"]) == (400, 400)
+
+
+def test_the_attempts_of_a_job_are_told_until_its_end(kept: Kept) -> None:
+    first, last = kept.api(f"/jobs/attempts/{kept.failed}")["attempts"]
+    assert [each["outcome"] for each in (first, last)] == ["exception"] * 2
+    assert [(each["attempt"], each["follows"]) for each in (first, last)] == [(1, "retry"), (2, "dead")]
+    assert first["submitted"] <= first["started"] <= first["ended"] <= last["started"] <= last["ended"]
+    assert last["traceback"].rstrip().endswith(f"ValueError: {HOSTILE}")
+    assert re.fullmatch(r"gm:\S+/jobs/\d+", last["worker"])
+    [complete] = kept.api(f"/jobs/attempts/{kept.complete}")["attempts"]
+    assert (complete["result"], complete["progress"]) == ('<i>{"to": "Alice@example.com"}', "3/4")
+    assert (complete["unique"], complete["tags"]) == ("u<1>", ["mail", "a b"])
+    response, _ = kept.ask("GET", "/api/v1/jobs/attempts/H:none:1", bearer(READ))
+    assert response.status == 404
+
+
+def test_the_page_of_jobs_shows_and_finds_them(kept: Kept) -> None:
+    page = kept.page("/jobs")
+    assert "Finished lately" in page
+    assert all(handle in page for handle in (kept.complete, kept.failed, kept.cancelled, kept.running))
+    assert kept.failed not in kept.page("/jobs?function=ok")
+    for query, found in (
+        ({"text": "alice@"}, {kept.complete}),
+        ({"state": "finished", "tag": "mail"}, {kept.complete, kept.failed}),
+        ({"state": "exception", "within": "1 h"}, {kept.failed}),
+        ({"unique": "none"}, set[str]()),
+    ):
+        page = kept.page(f"/jobs?{urlencode(query)}")
+        assert {handle for handle in (kept.complete, kept.failed, kept.cancelled) if handle in page} == found
+        assert all(f'"{value}"' in unescape(page) or f">{value}<" in page for value in query.values())
+    for wrong in ("within=1+s", "state=running&text=x", "state=all", "state=finished&cursor=x"):
+        assert kept.ask("GET", f"/jobs?{wrong}", bearer(READ) | {"Accept": "text/html"})[0].status == 400
+
+
+def test_the_page_of_a_job_tells_what_happened_also_when_it_is_gone(kept: Kept) -> None:
+    page = kept.page(f"/jobs/{kept.complete}")
+    assert 'class="badge complete"' in page
+    assert "What happened" in page
+    assert "attempt 1" in page
+    assert "&lt;i&gt;{&#34;to&#34;" in page  # the result
+    page = kept.page(f"/jobs/{kept.failed}")
+    assert page.count('class="badge exception"') == 2
+    assert "it is run again" in page
+    assert "it is kept as a dead letter" in page
+    assert "Queue it again" not in page  # its reader may only look
+    page = kept.page(f"/jobs/{kept.cancelled}")
+    assert 'class="badge cancelled"' in page
+    assert "began" not in page
+
+
+def test_hostile_texts_are_shown_as_texts(kept: Kept) -> None:
+    for path in ("/jobs", "/jobs?state=finished", f"/jobs/{kept.failed}", f"/jobs?text={quote(HOSTILE)}"):
+        page = kept.page(path)
+        assert "&lt;script&gt;alert(1)" in page
+        for mark in ("<script>alert", "\x1b", "\u202e"):
+            assert mark not in page
+
+
+def test_commands_list_them_and_tell_of_one(kept: Kept) -> None:
+    manager = kept.manager
+    rows = json.loads(manager.command("jobs", "finished", "picky", "--attempts", "--json").stdout)
+    assert [(row["handle"], row["attempt"]) for row in rows] == [(kept.failed, 2), (kept.failed, 1)]
+    lines = manager.command("jobs", "finished", "--tag", "mail", "--since", "1h").stdout
+    assert kept.complete in lines
+    assert "exception" in lines
+    assert kept.cancelled not in lines
+    assert "\x1b" not in lines
+    one = manager.command("jobs", "finished", "--limit", "1")
+    assert one.stderr == "there may be more: --limit 1 was reached\n"
+    shown = manager.command("jobs", "attempts", kept.failed).stdout
+    assert shown.count("outcome: exception") == 2
+    assert "\x1b" not in shown
+    refused = manager.command("jobs", "attempts", "H:none:1", check=False)
+    assert (refused.returncode, refused.stderr) == (1, "gearman-manager: no end of an attempt of H:none:1 is kept\n")
+
+
+def test_they_outlive_the_manager(kept: Kept) -> None:
+    """The last test: it restarts the manager."""
+    manager = kept.manager
+    manager.command("jobs", "stop", kept.running)
+    eventually(lambda: kept.handles(outcome="stopped") == [kept.running], "it is stopped, and that is kept")
+    before = set(kept.handles())
+    manager.stop()
+    manager.start(CONFIG)
+    site = Kept(manager)
+    assert before <= set(site.handles())
+    with manager.client() as client:
+        handle = client.submit_background("ok", b"again")
+    eventually(lambda: handle in site.handles(), "jobs of the next run are there too")
