@@ -14,7 +14,7 @@ from gearman_client.typed_json.free_result import encode_result
 from gearman_manager.job import Job
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.verdict import Retry
-from gearman_manager.worker.failures import answer_failure, fail, failure_of, trace_of
+from gearman_manager.worker.failures import Failure, answer_failure, fail, failure_of
 from gearman_manager.worker.function_call import (
     FunctionCall,
     TimeLimit,
@@ -88,22 +88,23 @@ class _Batch:
                 self._hooks.job_end(job, None)
 
     def _fail(self, assigned: WorkerJob, job: Job, error: BaseException, *, is_done: bool = False) -> None:
-        failure = failure_of(error, self._function.privacy, assigned)
+        self._tell(assigned, job, failure_of(error, self._function.privacy, assigned), is_done=is_done)
+
+    def _tell(self, assigned: WorkerJob, job: Job, failure: Failure, *, is_done: bool) -> None:
         if not assigned.answered:
             fail(assigned, job, failure, is_done=is_done)
-        self._hooks.job_end(job, error)
+        self._hooks.job_end(job, failure.error)
         self._reasons.append(failure.text)
 
     def _fail_all(self, pairs: Sequence[tuple[WorkerJob, Job]], error: BaseException, *, is_done: bool) -> None:
         """The same fate for all; the log tells of it once, since there may be a thousand of them."""
         first, *others = pairs
-        self._fail(*first, error, is_done=is_done)
+        failure = failure_of(error, self._function.privacy, *(assigned for assigned, _ in pairs))
+        self._tell(*first, failure, is_done=is_done)
         if others:
             level = logging.WARNING if isinstance(error, Retry) else logging.ERROR
             first[1].log.log(level, "the same holds for the %d other jobs of its call", len(others))
-        trace = trace_of(error)
         for assigned, job in others:
-            failure = failure_of(error, self._function.privacy, assigned, trace)
             answer_failure(assigned, failure, is_done=is_done)
             self._hooks.job_end(job, error)
             self._reasons.append(failure.text)

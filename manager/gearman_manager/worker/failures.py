@@ -19,6 +19,8 @@ from gearman_manager.privacy.printed_form import as_printed
 from gearman_manager.verdict import Reject, Retry, Throttled
 
 MAX_TRACE_BYTES: Final = 32 * 1024
+#: Jobs of one call whose workloads are looked at.
+_MOST_JOBS: Final = 1000
 
 
 class Failure(NamedTuple):
@@ -31,16 +33,15 @@ class Failure(NamedTuple):
     is_redacted: bool  #: then the error itself must not be logged
 
 
-def failure_of(
-    error: BaseException, privacy: FunctionPrivacy, assigned: WorkerJob, trace: str | None = None
-) -> Failure:
-    """What may be told of this job's error. `trace` is that of the same error, if it is known already."""
+def failure_of(error: BaseException, privacy: FunctionPrivacy, *jobs: WorkerJob) -> Failure:
+    """What may be told of the error of a call with these jobs: nothing that is private in one of them."""
     text = describe(error)
     reason = f": {error}" if isinstance(error, (Throttled, Retry, Reject)) and error.args else ""
-    trace = trace_of(error) if trace is None else trace
+    trace = trace_of(error)
     if not privacy.hides:
         return Failure(error, text, reason, trace, is_redacted=False)
-    workload = as_printed(assigned.workload[:MOST_CHARACTERS].decode(ENCODING, ERRORS))
+    workloads = b"\n".join(job.workload[:MOST_CHARACTERS] for job in jobs[:_MOST_JOBS])
+    workload = as_printed(workloads[:MOST_CHARACTERS].decode(ENCODING, ERRORS))
     text, reason, trace = (privacy.text(each, workload) for each in (text, reason, trace))
     return Failure(error, text, reason, trace, is_redacted=True)
 

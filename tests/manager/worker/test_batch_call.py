@@ -65,13 +65,19 @@ class Server:
 
 
 def run(
-    target: Function, jobs: int = 3, *, timeout_s: float | None = None, hooks: Hooks | None = None
+    target: Function,
+    jobs: int = 3,
+    *,
+    timeout_s: float | None = None,
+    hooks: Hooks | None = None,
+    redact: tuple[str, ...] = (),
+    workload: bytes = b"load %d",
 ) -> tuple[dict[str, str], list[str]]:
     """Call the function with so many jobs; returns the answers and the reasons of the failed ones."""
     server = Server()
-    ordered = OrderedFunction("f", "f", "f.py", timeout_s, {}, 1000)
+    ordered = OrderedFunction("f", "f", "f.py", timeout_s, {}, 1000, redact=redact)
     function = FunctionCall(ordered, LoadedFunction("f", "f.py", 1, {}, target), 0, mark_of_process())
-    assigned = [WorkerJob(server, b"%d" % number, "f", b"", b"load %d" % number) for number in range(jobs)]
+    assigned = [WorkerJob(server, b"%d" % number, "f", b"", workload % number) for number in range(jobs)]
     reasons = run_batch(assigned, function, hooks or Hooks(), TimeoutBySignal(SLOT))
     assert all(job.answered for job in assigned)
     return server.answers, reasons
@@ -107,6 +113,18 @@ def test_an_exception_in_the_list_is_the_fate_of_one_job() -> None:
         "5": "fail JobTimeout: own",
     }
     assert reasons == ["ValueError: no", "Retry: later", "Reject: never", "JobTimeout: own"]
+
+
+def test_an_error_tells_nothing_that_is_private_in_one_of_the_jobs(caplog: pytest.LogCaptureFixture) -> None:
+    private: dict[str, Any] = {"redact": ("password",), "workload": b'{"password": "s3cret %d", "user": "bob"}'}
+    answers, reasons = run(raises(ValueError("bob has s3cret 2, not password=s3cret 1")), **private)
+    told = "ValueError: bob has [redacted], not password=[redacted]"
+    assert answers == dict.fromkeys("012", f"fail {told}")
+    assert reasons == [told] * 3
+    answers, _ = run(lambda jobs: [None, Reject("s3cret 1"), Retry(jobs[2].workload.decode())], **private)
+    assert answers["1"] == "reject Reject: [redacted]"
+    assert "s3cret" not in str(answers) + caplog.text
+    assert "password=[redacted]" in caplog.text
 
 
 @pytest.mark.parametrize(
