@@ -10,6 +10,7 @@ import h11
 
 from gearman_client import Address, GearmanError
 from gearman_client.tls import Tls
+from gearman_manager.control.turns import Turns
 from gearman_manager.errors import ManagerError
 from gearman_manager.job_servers.connection import connect_to
 from gearman_manager.peers.summary import Summary, read_summary
@@ -73,17 +74,19 @@ def _exchange(stream: _Stream, host: str, path: str, token: str) -> bytes:
     }
     request = h11.Request(method="GET", target=path, headers=list(headers.items()))
     stream.sendall((connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))
-    body, size = [], 0
+    body, size, turns = [], 0, Turns()
     while True:
+        turns.others()  # of what is there already a peer can make very many small events
         event = connection.next_event()
         if event is h11.NEED_DATA:
-            connection.receive_data(stream.recv(_READ_BYTES))
+            data = stream.recv(_READ_BYTES)
+            size += len(data)
+            if size > MAX_BYTES:
+                raise NoAnswer(f"its answer has more than {MAX_BYTES} bytes")
+            connection.receive_data(data)
         elif isinstance(event, h11.Response):
             _check(event)
         elif isinstance(event, h11.Data):
-            size += len(event.data)
-            if size > MAX_BYTES:
-                raise NoAnswer(f"its answer has more than {MAX_BYTES} bytes")
             body.append(bytes(event.data))
         elif isinstance(event, h11.EndOfMessage):
             return b"".join(body)

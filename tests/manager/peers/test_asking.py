@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 
 from gearman_manager.peers.asking import MAX_BYTES, NoAnswer, ask
@@ -97,6 +98,39 @@ def flood(connection: socket.socket) -> None:
     with suppress(OSError):
         while True:
             connection.sendall(b" " * 65536)
+
+
+def crumbs(connection: socket.socket) -> None:
+    """As many small pieces as there can be."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+    with suppress(OSError):
+        while True:
+            connection.sendall(b"1\r\n \r\n" * 10_000)
+
+
+def interim(connection: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+
+@pytest.mark.parametrize("serve", [crumbs, interim, flood])
+def test_no_answer_holds_the_others_up(serve: Serve) -> None:
+    longest_s = 0.0
+
+    def tick() -> None:
+        nonlocal longest_s
+        while True:
+            began = time.thread_time()
+            gevent.sleep(0)
+            longest_s = max(longest_s, time.thread_time() - began)
+
+    with serving(serve) as port:
+        ticking = gevent.spawn(tick)
+        with pytest.raises(NoAnswer, match="more than"):
+            ask(f"http://127.0.0.1:{port}", "token", None, timeout_s=30)
+        ticking.kill()
+    assert longest_s < 0.1
 
 
 def test_a_peers_summary_is_read() -> None:
