@@ -86,7 +86,7 @@ def _of_pools(pools: Iterable[Report]) -> Iterator[Report]:
             yield _trouble(WARNING, "pool", name, f"{pool['ready']} of {pool['min']} workers are there")
         elif _is_failing_often(pool):
             # Without a number, since each change of the text is an event.
-            yield _trouble(WARNING, "pool", name, "more than a fifth of its jobs failed in the last minute")
+            yield _trouble(WARNING, "failures", name, "more than a fifth of its jobs failed in the last minute")
 
 
 def _is_failing_often(pool: Report) -> bool:

@@ -122,3 +122,10 @@ def test_hostile_names_of_pools_are_texts() -> None:
     page = Reader(report).get().get_data(as_text=True)
     assert page.count("<script") == 1
     assert "\u202e" not in page
+
+
+def test_the_page_of_failures_is_named_where_a_pool_fails_often() -> None:
+    trouble = {"severity": "warning", "kind": "failures", "subject": "mail", "text": "many of its jobs failed"}
+    content = Reader(overview(1, 1) | {"well": False, "troubles": [trouble]}).get().text
+    assert '<a href="/pools/mail">pool <bdi>mail</bdi></a>' in content
+    assert '<a href="/failures">failures</a></li>' in content

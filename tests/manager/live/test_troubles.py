@@ -67,4 +67,5 @@ def test_a_pool_whose_jobs_fail_often_is_not_well() -> None:
         pool("seldom", done_per_minute=400.0, failed_per_minute=100.0),
         pool("few", done_per_minute=0.0, failed_per_minute=4.9),
     ]
-    assert [found["subject"] for found in troubles(FINE, pools, [], {})] == ["often", "all"]
+    told = [(found["kind"], found["subject"]) for found in troubles(FINE, pools, [], {})]
+    assert told == [("failures", "often"), ("failures", "all")]
