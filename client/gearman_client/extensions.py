@@ -94,6 +94,17 @@ MAX_JOBS_AT_ONCE: Final = 1000
 #: The longest time that a job may wait for a batch to fill up.
 MAX_LINGER_MS: Final = 60_000
 
+#: OPTION_REQ name: a worker with `grab-many` wants sets of plain jobs in one packet, and may complete many in one.
+PLAIN_SETS_OPTION: Final = b"plain-sets"
+
+#: Answers GRAB_JOBS, in place of JOBS_ASSIGNED and what follows it, if all jobs are of one function, in their first
+#: attempt, and nothing is told of their options: function, number of jobs (decimal text), their handles, their unique
+#: keys, their workloads (`packet.encode_workloads`).
+PLAIN_JOBS_ASSIGNED: Final = 1037
+
+#: As a WORK_COMPLETE with an empty result for each: handles, no more than MAX_JOBS_AT_ONCE.
+JOBS_COMPLETE: Final = 1038
+
 #: OPTION_REQ name: a supervisor wants to hear of its workers that hold jobs which an idle worker could do.
 HELD_JOBS_OPTION: Final = b"held-jobs"
 

@@ -157,8 +157,7 @@ class Broker:
             **self._submissions,
             **abilities.handlers(),
             **self._assignments.handlers(),
-            **work,
-            **self.orphans.handlers(),
+            **(work | self.orphans.handlers()),
             **sets.handlers(),
             **self._stops.handlers(),
             **JobBatchRequests(self.job_batches, submissions, self._stops).handlers(),
@@ -167,6 +166,7 @@ class Broker:
             UNREADABLE: answer_unreadable,
         }
         self._find_handler = self._handlers.get
+        sets.handlers_of_all = self._handlers
 
     def _make_text_commands(self, facts: ServerFacts, abilities: Abilities) -> AdminCommands:
         allowed, jobs, agenda = self._settings.admin_allow, self.table.jobs, self._agenda

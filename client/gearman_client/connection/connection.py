@@ -57,6 +57,7 @@ class Connection:
         "_socket",
         "_stall_s",
         "address",
+        "before_flush",
         "on_servers",
         "queue",
         "sent_bytes",
@@ -75,6 +76,8 @@ class Connection:
         #: Called with the body of each SERVERS packet, which is then not among the packets received; None: such a
         #: packet was not asked for.
         self.on_servers: Callable[[bytes], object] | None = None
+        #: Called before something is sent, to queue what is to leave with it.
+        self.before_flush: Callable[[], object] | None = None
         #: The number of bytes that the kernel has taken so far.
         self.sent_bytes = 0
         self._socket = sock
@@ -136,6 +139,8 @@ class Connection:
     def try_flush(self) -> bool:
         """Send as much as the kernel takes at once; True when nothing is left."""
         outgoing = self._outgoing
+        if self.before_flush is not None:
+            self.before_flush()
         while outgoing:
             data = outgoing[0]
             if len(outgoing) > 1 and isinstance(data, bytes):
@@ -260,6 +265,7 @@ class Connection:
     def close(self) -> None:
         """Close the socket and discard what was not sent."""
         self._outgoing.clear()
+        self.before_flush = None
         self._socket.close()
 
     def _read(self, flags: int = 0) -> list[Packet]:

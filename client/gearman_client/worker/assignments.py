@@ -13,9 +13,10 @@ from gearman_client.extensions import (
     JOB_ASSIGN_ATTEMPT_ARGUMENTS,
     JOB_ASSIGN_WITH,
     JOB_ASSIGN_WITH_START,
+    MAX_JOBS_AT_ONCE,
 )
 from gearman_client.job_pairs import cut_pairs, split_pairs
-from gearman_client.packet import PacketType, encode_request, split_arguments
+from gearman_client.packet import PacketType, count_of, encode_request, split_arguments, split_workloads
 from gearman_client.text import to_text
 from gearman_client.worker.job_link import JobLink
 from gearman_client.worker.job_with_options import JobWithOptions, whole_number
@@ -71,6 +72,26 @@ def plain_jobs(link: JobLink, functions: Mapping[bytes, str], bodies: Iterable[b
         job.attempt = 1 if attempt == b"1" else whole_number(attempt, "attempt")
         jobs.append(job)
     return jobs
+
+
+def jobs_of_list(link: JobLink, functions: Mapping[bytes, str], body: bytes) -> list[WorkerJob]:
+    """The jobs in the body of a PLAIN_JOBS_ASSIGNED.
+
+    Raises:
+        ProtocolError: it is none of that packet.
+    """
+    try:
+        function, digits, rest = body.split(b"\0", 2)
+        count = count_of(digits, MAX_JOBS_AT_ONCE)
+        names = rest.split(b"\0", 2 * count)
+        handles, uniques, workloads = names[:count], names[count:-1], split_workloads(names[-1], count)
+        name = functions.get(function) or to_text(function)
+        return [
+            WorkerJob(link, handle, name, unique, workload, 1)
+            for handle, unique, workload in zip(handles, uniques, workloads, strict=True)
+        ]
+    except ValueError as error:
+        raise ProtocolError(f"a PLAIN_JOBS_ASSIGNED that can't be read: {error}") from None
 
 
 def assignment_handlers(assign: Assign) -> dict[int, Callable[[bytes], None]]:

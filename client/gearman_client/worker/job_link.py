@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Protocol
+from typing import Any, Protocol
 
 from gearman_client.address import Address
 from gearman_client.connection.connection import Connection
@@ -15,6 +15,11 @@ class JobLink(Protocol):
     address: Address
     connection: Connection | None
     server_is_ours: bool
+
+    #: Whether the server takes the ends of several jobs without a result in one packet.
+    takes_lists: bool
+    #: If so: the jobs whose ends leave together with the next packet.
+    done: list[Any]
 
     @property
     def extensions(self) -> Set[bytes]:

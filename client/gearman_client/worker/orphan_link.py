@@ -8,7 +8,7 @@ from time import monotonic
 
 from gearman_client.address import Address
 from gearman_client.connection.connection import Connection
-from gearman_client.extensions import ORPHAN_WORK, STORE_ID
+from gearman_client.extensions import JOBS_COMPLETE, ORPHAN_WORK, STORE_ID
 from gearman_client.packet import HEADER_BYTES, encode_request
 from gearman_client.text import to_text
 from gearman_client.worker.link_context import LinkContext
@@ -53,6 +53,8 @@ class OrphanLink(ServerLink):
     def answer(self, connection: Connection | None, handle: bytes, packet: bytes, attempt: int = 0) -> None:
         """Queue a job's final answer. Other servers are told if the connection that assigned the job is gone."""
         if connection is not None and connection is self.connection:
+            if self.done:
+                self._tell_of_done()
             connection.queue(packet)  # as `ServerLink`, without its call: this is on the path of the shortest jobs
             self._unconfirmed.append(handle)
             if self.store_id:
@@ -66,8 +68,30 @@ class OrphanLink(ServerLink):
             if not self._tell_others(SentAnswer(handle, attempt, packet), is_open=True):
                 super().answer(None, handle, packet)
 
+    def _tell_of_done(self) -> None:
+        """Queue the ends of jobs without a result, in front of what is queued next."""
+        connection, done = self.connection, self.done
+        if done and connection is not None:
+            self._note_done()
+            connection.queue(encode_request(JOBS_COMPLETE, *self._unconfirmed[-len(done) :]))
+
+    def _note_done(self) -> None:
+        """They are sent, or lost with the connection, as other answers."""
+        done, self.done = self.done, []
+        self._unconfirmed += [job.handle_bytes for job in done]
+        if self.store_id:
+            now = monotonic()
+            for job in done:
+                self._sent.note((now, job.handle_bytes, job.attempt or 0, b""))
+            if self._is_dead:
+                self._tell_last_answers()
+        if self._stops.handles:
+            for job in done:
+                self._stops.answered(job.handle_bytes)
+
     def tell(self, connection: Connection | None, packet: bytes, attempt: int = 0) -> None:
         """Send a report of a running job."""
+        self._tell_of_done()
         if connection is not None and connection is self.connection:
             super().tell(connection, packet)
             if self._context.roster is not None and self.store_id:
@@ -152,6 +176,8 @@ class OrphanLink(ServerLink):
             self._context.orphans.goes_on(self._former_store_id, handle, job.attempt or 0, came_at, now)
 
     def _forget_connection(self) -> None:
+        self._note_done()
+        self.takes_lists = False
         if self.store_id:
             self.former_extensions = frozenset(self.extensions)
             self._lost_at = monotonic()

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Protocol
 
 from gearman_client.address import Address
 from gearman_client.extensions import ORPHAN_RUNS
-from gearman_client.packet import encode_request
+from gearman_client.packet import PacketType, encode_request
 
 #: An answer is kept for so long after it was sent (seconds), and no more than so many, of so many bytes together.
 SENT_S: Final = 10.0
@@ -48,7 +48,8 @@ class SentAnswers:
         self._size_bytes = 0
 
     def note(self, answer: tuple[float, bytes, int, bytes]) -> None:
-        """An answer is sent: when, and the fields of a `SentAnswer`."""
+        """An answer is sent: when, and the fields of a `SentAnswer`; the packet is empty if the end of a job without a
+        result was sent together with others."""
         answers = self._answers
         answers.append(answer)
         self._size_bytes += len(answer[3])
@@ -59,7 +60,7 @@ class SentAnswers:
     def take(self, now: float) -> list[SentAnswer]:
         """Those that the server may not have written; they are forgotten here."""
         answers = [
-            SentAnswer(handle, attempt, packet)
+            SentAnswer(handle, attempt, packet or encode_request(PacketType.WORK_COMPLETE, handle, b""))
             for sent_at, handle, attempt, packet in self._answers
             if sent_at >= now - SENT_S
         ]

@@ -41,7 +41,8 @@ class ServerLink:
         self.address = address
         self.connection: Connection | None = None
         self.state = LinkState.DOWN
-        self.server_is_ours = False
+        self.server_is_ours = self.takes_lists = False
+        self.done: list[WorkerJob] = []
         self.extensions, self.former_extensions = set[bytes](), frozenset[bytes]()
         self.due_at, self._context = 0.0, context
         self._attempt: ConnectAttempt | None = None

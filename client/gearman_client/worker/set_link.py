@@ -1,4 +1,5 @@
-"""A link to one job server that can get several jobs in one answer: our extension `grab-many`.
+"""A link to one job server that can get several jobs in one answer, and complete several in one packet: our extensions
+`grab-many` and `plain-sets`.
 
 A server without the extension gives one job at a time. All jobs of an answer come before `grab_many` returns, so the
 link still waits for nothing but the answer to its own grab.
@@ -19,12 +20,14 @@ from gearman_client.extensions import (
     JOB_ATTEMPT_OPTION,
     JOBS_ASSIGNED,
     MAX_JOBS_AT_ONCE,
+    PLAIN_JOBS_ASSIGNED,
+    PLAIN_SETS_OPTION,
     RETURN_JOBS,
     SET_RETURN_KEY,
 )
 from gearman_client.packet import Packet, PacketType, encode_request
 from gearman_client.text import to_text
-from gearman_client.worker.assignments import MakeJob, plain_jobs
+from gearman_client.worker.assignments import MakeJob, jobs_of_list, plain_jobs
 from gearman_client.worker.link_context import LinkContext
 from gearman_client.worker.link_state import LinkEvent, LinkState
 from gearman_client.worker.orphan_link import OrphanLink
@@ -32,6 +35,7 @@ from gearman_client.worker.worker_job import WorkerJob
 from gearman_client.worker.worker_settings import Batch, key_of_set
 
 _ASK: Final = encode_request(PacketType.OPTION_REQ, GRAB_MANY_OPTION)
+_ASK_FOR_LISTS: Final = encode_request(PacketType.OPTION_REQ, PLAIN_SETS_OPTION)
 
 
 class SetLink(OrphanLink):
@@ -47,12 +51,15 @@ class SetLink(OrphanLink):
         #: The number of jobs of the answer that have yet to come.
         self._to_come = 0
         self._handlers[JOBS_ASSIGNED] = self._on_set
+        self._handlers[PLAIN_JOBS_ASSIGNED] = self._on_plain_set
 
     # --- greeting and registering
 
     def _on_option(self, body: bytes) -> None:
         if body == GRAB_MANY_OPTION:
             self._on_sets_known()
+        elif body == PLAIN_SETS_OPTION:
+            self._on_lists_known()
         elif body == JOB_ATTEMPT_OPTION and self.state is LinkState.GREETING and self._wants_sets:
             self.server_is_ours = True
             self._ask_for_sets()  # the greeting ends with the answer: a first grab of the old kind would split a batch
@@ -72,10 +79,16 @@ class SetLink(OrphanLink):
 
     def _on_sets_known(self) -> None:
         self.gives_sets = True
+        self._queue(_ASK_FOR_LISTS)
         for function, batch in self._context.batches.items():
             self._queue(_can_do_many(function, batch))
         if self.state is LinkState.GREETING:
             self._on_greeted(b"")
+
+    def _on_lists_known(self) -> None:
+        self.takes_lists = True
+        if self.connection is not None:
+            self.connection.before_flush = self._tell_of_done
 
     def can_do(self, function: bytes) -> None:
         """Register one more function; one with batches as such, if the server knows them."""
@@ -97,6 +110,11 @@ class SetLink(OrphanLink):
 
     # --- working
 
+    def grab(self) -> WorkerJob | None:
+        """As in `ServerLink`; the ends of jobs before the request."""
+        self._tell_of_done()
+        return super().grab()
+
     def grab_many(self) -> list[WorkerJob]:
         """As `grab`, but with all jobs that the server gives at once; none: there is no job, or the link broke."""
         connection = self.connection
@@ -106,6 +124,7 @@ class SetLink(OrphanLink):
             job = self.grab()
             return [] if job is None else [job]
         self._to(LinkEvent.GRAB)
+        self._tell_of_done()  # a job without an answer before the request would go back to its queue
         context = self._context
         context.set_number += 1
         if context.settings.return_key:
@@ -145,6 +164,13 @@ class SetLink(OrphanLink):
         self._to_come = int(body[:9])
         if not 0 < self._to_come <= MAX_JOBS_AT_ONCE:
             raise ProtocolError(f"JOBS_ASSIGNED announces {self._to_come} jobs")
+
+    def _on_plain_set(self, body: bytes) -> None:
+        """The jobs of a set are all in this packet."""
+        if self.state is not LinkState.GRABBING or self._to_come:
+            raise ProtocolError("PLAIN_JOBS_ASSIGNED is not expected")
+        self._arrived = jobs_of_list(self, self._context.functions, body)
+        self._replied(LinkEvent.ASSIGNED)
 
     def _assign(
         self, handle: bytes, function: bytes, unique: bytes, workload: bytes, make: MakeJob = WorkerJob

@@ -34,6 +34,8 @@ _pack_header: Final = HEADER.pack
 _COMPLETE_HEADERS: Final = tuple(_pack_header(REQUEST_MAGIC, _WORK_COMPLETE, length) for length in range(128))
 _SHORT_BYTES: Final = len(_COMPLETE_HEADERS)
 _THROTTLED: Final = "throttled"
+#: The types of results that are no bytes, if they are false.
+_EMPTY: Final = (bytes, type(None))
 
 
 class WorkerJob(Resumable):
@@ -57,7 +59,9 @@ class WorkerJob(Resumable):
     #: The longest time of this attempt by an option of the job (seconds; 0: no limit). None: it has none of its own.
     timeout_s: float | None = None
 
-    def __init__(self, link: JobLink, handle: bytes, function: str, unique: bytes, workload: bytes) -> None:
+    def __init__(
+        self, link: JobLink, handle: bytes, function: str, unique: bytes, workload: bytes, attempt: int | None = None
+    ) -> None:
         self._link = link
         #: The connection over which it came.
         self.connection: Connection | None = link.connection
@@ -65,7 +69,7 @@ class WorkerJob(Resumable):
         self.function = function
         self._unique = unique
         self.workload = workload
-        self.attempt: int | None = None
+        self.attempt = attempt
         #: Whether an answer was given; `_THROTTLED`: it was put back by `throttle`.
         self.answered: bool | str = False
         self.progress = None
@@ -158,6 +162,11 @@ class WorkerJob(Resumable):
         """The job is done; `result` goes to its clients."""
         if self.answered:
             raise JobAnswered(f"job {self.handle} has been answered already")
+        link = self._link
+        if link.takes_lists and not result and type(result) in _EMPTY and self.connection is link.connection:
+            self.answered = True
+            link.done.append(self)
+            return
         handle = self.handle_bytes
         body = result if type(result) is bytes else to_body(result)
         length = len(handle) + 1 + len(body)

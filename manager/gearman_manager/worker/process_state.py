@@ -31,6 +31,7 @@ class ProcessState:
             self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._outputs = [(number, *_spare(number)) for _, number in STREAMS]
         self._signals = SignalState()
+        self._on_stop, self._on_alarm = self._signals.on_stop, self._signals.on_alarm
         self._look_ns = 0
 
     def clear_up(self, now_ns: int) -> None:
@@ -40,12 +41,11 @@ class ProcessState:
                 os.fchdir(self._folder)
             except OSError:
                 self._look_ns = 0  # nothing else can be done; and `suppress` costs five calls for every job
-        signals = self._signals
-        if getsignal(STOP) is not signals.on_stop or getsignal(ALARM) != signals.on_alarm:
-            signals.restore_all()
+        if getsignal(STOP) is not self._on_stop or getsignal(ALARM) != self._on_alarm:
+            self._signals.restore_all()
         if now_ns >= self._look_ns:
             self._look_ns = now_ns + LOOK_INTERVAL_NS
-            signals.restore_all()
+            self._signals.restore_all()
             for number, spare, identity in self._outputs:
                 if spare >= 0 and _identity(number) != identity:
                     os.dup2(spare, number, inheritable=True)

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from gearman_client.extensions import JOB_ASSIGN_ATTEMPT, JOB_ASSIGN_WITH, JOBS_ASSIGNED, JOBS_CREATED
-from gearman_client.packet import HEADER, RESPONSE_MAGIC, PacketType, encode_response
+from gearman_client.extensions import (
+    JOB_ASSIGN_ATTEMPT,
+    JOB_ASSIGN_WITH,
+    JOBS_ASSIGNED,
+    JOBS_CREATED,
+    PLAIN_JOBS_ASSIGNED,
+)
+from gearman_client.packet import HEADER, RESPONSE_MAGIC, PacketType, encode_response, encode_workloads
 from gearman_server.options.job_options import with_cursor
 
 if TYPE_CHECKING:
@@ -105,6 +111,14 @@ def jobs_assigned(jobs: Sequence[Job], *, with_options: bool = False) -> bytes:
         add(_ATTEMPT_HEADERS[length] if length < _SHORT_BYTES else _attempt_header(length))
         add(body)
     return b"".join(parts)
+
+
+def plain_jobs_assigned(function: bytes, jobs: Sequence[Job]) -> bytes:
+    """The same in one packet, for jobs of one function that have no extras."""
+    handles = [job.handle for job in jobs]
+    uniques = [job.unique for job in jobs]
+    workloads = encode_workloads([job.workload for job in jobs])
+    return encode_response(PLAIN_JOBS_ASSIGNED, function, b"%d" % len(jobs), *handles, *uniques, workloads)
 
 
 def forwarded(packet_type: int, body: bytes) -> bytes:

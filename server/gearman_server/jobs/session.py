@@ -100,11 +100,28 @@ class BatchRule(NamedTuple):
 class HeldSet:
     """The jobs that a worker was given at once; its connection has the extension `grab-many`."""
 
-    __slots__ = ("alarm", "asked", "first", "given_at", "is_batch", "jobs", "key", "shortest_s", "since", "told_at")
+    __slots__ = (
+        "alarm",
+        "asked",
+        "first",
+        "given_at",
+        "is_batch",
+        "is_plain",
+        "jobs",
+        "key",
+        "shortest_s",
+        "since",
+        "takes_lists",
+        "told_at",
+    )
 
     def __init__(self) -> None:
         #: Who knows it may give the jobs back over another connection; empty: nobody.
         self.key = b""
+        #: Whether it takes sets of plain jobs in one packet (`plain-sets`).
+        self.takes_lists = False
+        #: Whether the jobs of the set are of one function, and have no extras.
+        self.is_plain = True
         #: The number of jobs in the last GRAB_JOBS.
         self.asked = 1
         #: The jobs, until they are sent.
@@ -124,7 +141,7 @@ class HeldSet:
 
     def begin(self, now: float, *, is_batch: bool) -> None:
         """The next set follows."""
-        self.given_at, self.is_batch = now, is_batch
+        self.given_at, self.is_batch, self.is_plain = now, is_batch, True
         self.jobs.clear()
         self.since = {}
         self.first = b""

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from hmac import compare_digest
-from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -20,16 +19,20 @@ from gearman_client.extensions import (
     GRAB_JOBS,
     GRAB_MANY_OPTION,
     HELD_JOBS_OPTION,
+    JOBS_COMPLETE,
     MAX_JOBS_AT_ONCE,
     MAX_RETURN_KEY_BYTES,
     MIN_RETURN_KEY_BYTES,
+    PLAIN_SETS_OPTION,
     RETURN_JOBS,
     SET_RETURN_KEY,
 )
-from gearman_server.errors import MalformedPacketError
+from gearman_client.packet import PacketType
+from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.jobs.agenda import STEP
-from gearman_server.jobs.job import PRIORITIES, QUEUED
-from gearman_server.jobs.replies import job_assign_with, jobs_assigned
+from gearman_server.jobs.events import RequestRefused
+from gearman_server.jobs.job import PRIORITIES
+from gearman_server.jobs.replies import error, job_assign_with, jobs_assigned, plain_jobs_assigned
 from gearman_server.jobs.session import ASKING, HeldSet
 from gearman_server.requests.batches import held_of, jobs_of
 from gearman_server.requests.plain_jobs import PlainJobs
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from gearman_server.requests.held_jobs import HeldJobs
     from gearman_server.requests.submissions import Handler
 
+_WORK_COMPLETE: Final = int(PacketType.WORK_COMPLETE)
 #: The workloads of one set, unless its first job alone is larger.
 SET_BYTES: Final = 8 << 20
 
@@ -72,6 +76,8 @@ class Sets:
         self._batches = batches
         self._held_jobs = held_jobs
         self._agenda = agenda
+        #: The broker's, by packet type: a job about which something is special ends as by a packet of its own.
+        self.handlers_of_all: dict[int, Handler] = {}
         assignments.take_set = self.take
         assignments.startable_in_set = self.startable
         assignments.note_sleeper = held_jobs.note_sleeper
@@ -83,11 +89,16 @@ class Sets:
             GRAB_JOBS: self._grab_jobs,
             SET_RETURN_KEY: _set_return_key,
             RETURN_JOBS: self._return_jobs,
+            JOBS_COMPLETE: self._complete_jobs,
         }
 
     def options(self) -> dict[bytes, Callable[[Session], None]]:
-        """The options of this extension and of `held-jobs`, and what follows their answers."""
-        return {GRAB_MANY_OPTION: _enable, HELD_JOBS_OPTION: self._held_jobs.subscribe}
+        """The options of this extension, of `plain-sets` and of `held-jobs`, and what follows their answers."""
+        return {
+            GRAB_MANY_OPTION: _enable,
+            PLAIN_SETS_OPTION: _enable_lists,
+            HELD_JOBS_OPTION: self._held_jobs.subscribe,
+        }
 
     # --- giving out
 
@@ -182,6 +193,8 @@ class Sets:
         else:
             self._life.assign_unbegun(job, session, now)
         held.jobs.append(job)
+        if job.extras is not None or function is not held.jobs[0].function:
+            held.is_plain = False
         if session.timeouts_s or function.policy.timeout_s is not None or job.extras is not None:
             self._note_limit(session, held, job, now)
         if session.ready is not None:
@@ -218,36 +231,13 @@ class Sets:
         """Add jobs of the first job's function, which has no limits on starts, up to `most` in all: the hot path."""
         first = held.jobs[0]
         function = first.function
-        jobs = self._take(function, most - 1, SET_BYTES - len(first.workload))
+        jobs = self._plain.take(function, most - 1, SET_BYTES - len(first.workload))
         self._plain.assign_unbegun(jobs, function, session, held.since, now)
         held.jobs += jobs
         for job in jobs:
             if job.extras is not None:
+                held.is_plain = False
                 self._note_limit(session, held, job, now)
-
-    def _take(self, function: Function, most: int, left_bytes: int) -> list[Job]:
-        """Take jobs out of the function's queues, as many and with as many bytes of workload at most."""
-        jobs: list[Job] = []
-        for queue in function.queues:
-            is_keyed = queue.is_keyed
-            if not is_keyed:
-                left_bytes = _take_plain(queue, jobs, most, left_bytes)
-            while queue and len(jobs) < most:
-                job = queue.peek() if is_keyed else queue[0]
-                if job is None:
-                    break
-                if job.state is not QUEUED:
-                    queue.drop_tombstones_at_head()
-                    continue
-                left_bytes -= len(job.workload)
-                if left_bytes < 0 or not (job.extras is None or job.may_be_one_of_several):
-                    return jobs
-                if is_keyed:
-                    queue.take()
-                else:
-                    queue.popleft()
-                jobs.append(job)
-        return jobs
 
     def _add_to_batch(self, session: Session, held: HeldSet, most: int, now: float) -> None:
         """Add jobs of the first job's function, up to `most` in all, which all begin at once."""
@@ -270,6 +260,8 @@ class Sets:
                 since[job.handle] = job.since
                 self._life.assign(job, session, now)
                 held.jobs.append(job)
+                if job.extras is not None:
+                    held.is_plain = False
                 if has_limit or job.extras is not None:
                     self._note_limit(session, held, job, now)
 
@@ -313,6 +305,22 @@ class Sets:
         if due < inf and held.alarm is not None:
             held.alarm.by(due)
 
+    # --- their ends
+
+    def _complete_jobs(self, session: Session, body: bytes, now: float) -> None:
+        """Our extension `plain-sets`: a WORK_COMPLETE without a result for each of these jobs."""
+        handles = body.split(b"\0")
+        if len(handles) > MAX_JOBS_AT_ONCE:
+            raise MalformedPacketError(f"JOBS_COMPLETE takes {MAX_JOBS_AT_ONCE} handles at most")
+        if len(handles) > STEP:
+            session.yield_turn()
+        for handle in self._plain.end_each(handles, session, now):
+            try:
+                self.handlers_of_all[_WORK_COMPLETE](session, handle + b"\0", now)
+            except RefusedError as refusal:
+                session.reply(error(refusal.code, refusal.text))
+                self._life.events.emit(RequestRefused(session.identity, refusal.code, refusal.text))
+
     # --- giving back
 
     def _return_jobs(self, session: Session, body: bytes, _now: float) -> None:
@@ -345,27 +353,14 @@ class Sets:
                     return  # meanwhile it was given another set, maybe with the same jobs, and has begun it
 
 
-def _take_plain(queue: JobQueue, jobs: list[Job], most: int, left_bytes: int) -> int:
-    """Take jobs from the head of the queue, up to `most` in all, as long as nothing is special about them. Returns how
-    many bytes of workload are left."""
-    before = len(jobs)
-    for job in islice(queue, most - before):
-        size_bytes = len(job.workload)
-        if job.state is not QUEUED or job.extras is not None or size_bytes > left_bytes:
-            break
-        left_bytes -= size_bytes
-        jobs.append(job)
-    for _ in range(len(jobs) - before):
-        queue.popleft()
-    return left_bytes
-
-
 def _encode(first: Job) -> bytes:
     """The answer to GRAB_JOBS, once the set has been assigned with its first job."""
     held = first.worker.held if first.worker is not None else None
     if held is None:
         return jobs_assigned([first])
     jobs, held.jobs = held.jobs, []
+    if held.takes_lists and held.is_plain:
+        return plain_jobs_assigned(first.function.name, jobs)
     worker = first.worker
     return jobs_assigned(jobs, with_options=worker is not None and worker.assignment is job_assign_with)
 
@@ -373,6 +368,12 @@ def _encode(first: Job) -> bytes:
 def _enable(session: Session) -> None:
     """The connection has asked for the extension."""
     session.held = session.held or HeldSet()
+
+
+def _enable_lists(session: Session) -> None:
+    """The same, for sets in one packet."""
+    _enable(session)
+    held_of(session).takes_lists = True
 
 
 def _set_return_key(session: Session, body: bytes, _now: float) -> None:

@@ -27,7 +27,8 @@ class Link:
         self.address = Address()
         self.connection: Any = object()
         self.server_is_ours = True
-        self.must_leave = self.can_go_on = False
+        self.must_leave = self.can_go_on = self.takes_lists = False
+        self.done: list[Any] = []
         self.former_extensions: frozenset[bytes] = frozenset()
         self.stops = False
         self.extensions = extensions

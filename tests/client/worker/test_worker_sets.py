@@ -11,19 +11,21 @@ from typing import Any
 
 import pytest
 
-from gearman_client import ArgumentError, Batch, Worker, WorkerJob, WorkerSettings
+from gearman_client import ArgumentError, Batch, JobAnswered, Worker, WorkerJob, WorkerSettings
 from gearman_client.extensions import (
     CAN_DO_MANY,
     GRAB_JOBS,
     JOB_ASSIGN_ATTEMPT,
     JOBS_ASSIGNED,
+    JOBS_COMPLETE,
+    PLAIN_JOBS_ASSIGNED,
     RETURN_JOBS,
     SET_RETURN_KEY,
 )
-from gearman_client.packet import PacketType, encode_response
+from gearman_client.packet import PacketType, encode_response, encode_workloads
 from gearman_client.worker.worker import LOOK_INTERVAL_S
 
-from ..conftest import DEADLINE_S, Peer, ScriptedServer
+from ..conftest import DEADLINE_S, Peer, RecordingObserver, ScriptedServer
 
 KEY = b"0123456789abcdef"
 InThread = Callable[..., "Future[Any]"]
@@ -41,6 +43,7 @@ def greet(
     peer.expect_options()
     peer.send(PacketType.OPTION_RES, b"grab-many")
     peer.send(PacketType.OPTION_RES, b"job-failure")
+    peer.expect(PacketType.OPTION_REQ, b"plain-sets")
     for function, numbers in (batches or {}).items():
         peer.expect(CAN_DO_MANY, function, *numbers)
     expect_grab(peer, number)
@@ -354,3 +357,148 @@ def test_work_begins_no_job_of_a_lost_server(
     many.stop()
     peer.send(PacketType.NO_JOB)
     worked.result(DEADLINE_S)
+
+
+def grabbing_lists(server: ScriptedServer, many: Worker, in_thread: InThread) -> tuple[Peer, Future[Any]]:
+    """As `grabbing`, of a server that knows sets in one packet, up to the first grab."""
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    peer = server.accept()
+    greet(peer, b"f")
+    peer.send(PacketType.OPTION_RES, b"plain-sets")
+    return peer, grabbed
+
+
+def assign_list(peer: Peer, *handles: bytes) -> None:
+    count, uniques = b"%d" % len(handles), [b""] * len(handles)
+    peer.send(PLAIN_JOBS_ASSIGNED, b"f", count, *handles, *uniques, encode_workloads([b"w"] * len(handles)))
+
+
+def test_a_set_in_one_packet_and_its_ends_in_another(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    peer, grabbed = grabbing_lists(scripted_server, many, in_thread)
+    workloads = encode_workloads([b"a\0b", b"", b"c"])
+    peer.send(PLAIN_JOBS_ASSIGNED, b"f", b"3", b"H:1", b"H:2", b"H:3", b"u", b"", b"", workloads)
+    jobs = grabbed.result(DEADLINE_S)
+    assert [(job.handle, job.function, job.unique, job.attempt, job.workload) for job in jobs] == [
+        ("H:1", "f", "u", 1, b"a\0b"),
+        ("H:2", "f", "", 1, b""),
+        ("H:3", "f", "", 1, b"c"),
+    ]
+    jobs[0].complete()
+    jobs[1].complete(b"")
+    jobs[2].complete(None)
+    assert all(job.answered for job in jobs)
+    with pytest.raises(JobAnswered):
+        jobs[0].complete()
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    key = int(SET_RETURN_KEY), b"%b-2" % KEY
+    assert peer.read_once() == [(JOBS_COMPLETE, b"H:1\0H:2\0H:3"), key, (GRAB_JOBS, b"3")]
+    assign_list(peer, b"H:4")
+    assert len(grabbed.result(DEADLINE_S)) == 1
+
+
+def test_the_server_hears_of_everything_in_its_order(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    peer, grabbed = grabbing_lists(scripted_server, many, in_thread)
+    assign_list(peer, b"H:1", b"H:2", b"H:3")
+    first, second, third = grabbed.result(DEADLINE_S)
+    first.complete()
+    second.data(b"d")
+    assert peer.read_once() == [(JOBS_COMPLETE, b"H:1"), (PacketType.WORK_DATA, b"H:2\0d")]
+    second.complete()
+    third.complete(b"r")
+    many.flush()
+    assert peer.read_once() == [(JOBS_COMPLETE, b"H:2"), (PacketType.WORK_COMPLETE, b"H:3\0r")]
+
+
+def test_what_has_ended_leaves_with_a_flush_with_the_single_grab_and_at_the_end(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    peer, grabbed = grabbing_lists(scripted_server, many, in_thread)
+    assign_list(peer, b"H:1", b"H:2", b"H:3")
+    jobs = grabbed.result(DEADLINE_S)
+    jobs[0].complete()
+    many.flush()
+    peer.expect(JOBS_COMPLETE, b"H:1")
+    jobs[1].complete()
+    grabbed = in_thread(many.grab, DEADLINE_S)
+    peer.expect(JOBS_COMPLETE, b"H:2")
+    peer.expect(PacketType.GRAB_JOB_UNIQ)
+    peer.send(JOB_ASSIGN_ATTEMPT, b"H:4", b"f", b"", b"1", b"w")
+    grabbed.result(DEADLINE_S)
+    jobs[2].complete()
+    closing = in_thread(many.close)
+    assert peer.read_to_end() == [(JOBS_COMPLETE, b"H:3")]
+    peer.close()
+    closing.result(DEADLINE_S)
+
+
+def test_a_result_of_another_type_is_still_refused(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    peer, grabbed = grabbing_lists(scripted_server, many, in_thread)
+    assign_list(peer, b"H:1")
+    [job] = grabbed.result(DEADLINE_S)
+    with pytest.raises(ArgumentError):
+        job.complete(0)
+    job.complete("")
+    many.flush()
+    peer.expect(PacketType.WORK_COMPLETE, b"H:1", b"")
+
+
+def test_ends_that_are_not_sent_when_the_connection_breaks_are_reported(
+    scripted_server: ScriptedServer, observer: RecordingObserver, in_thread: InThread
+) -> None:
+    settings = WorkerSettings(prefetch=3, return_key=KEY)
+    with Worker(scripted_server.address, settings, observer=observer) as worker:
+        worker.register("f")
+        peer, grabbed = grabbing_lists(scripted_server, worker, in_thread)
+        assign_list(peer, b"H:1", b"H:2")
+        first, second = grabbed.result(DEADLINE_S)
+        first.complete()
+        peer.close()
+        deadline = monotonic() + DEADLINE_S
+        while not second.is_lost and monotonic() < deadline:
+            worker.look()
+        second.complete()
+        assert [event[-1] for event in observer.named("result_lost")] == ["H:1", "H:2"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b""],
+        [b"f"],
+        [b"f", b"1"],
+        [b"f", b"0", b""],
+        [b"f", b"1001", *[b""] * 3000],
+        [b"f", b"1", b"H:1"],
+        [b"f", b"1", b"H:1", b"", b"\0\0\0"],
+        [b"f", b"1", b"H:1", b"", b"\0\0\0\2w"],
+        [b"f", b"2", b"H:1", b"", b"\0\0\0\1w"],
+        [b"f", b"x", b"H:1", b"", b"\0\0\0\0"],
+    ],
+)
+def test_a_set_in_one_packet_that_can_not_be_read_ends_the_connection(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread, parts: list[bytes]
+) -> None:
+    peer, grabbed = grabbing_lists(scripted_server, many, in_thread)
+    peer.send(PLAIN_JOBS_ASSIGNED, *parts)
+    peer = scripted_server.accept()
+    greet(peer, b"f", number=2)
+    assign(peer, b"H:3")
+    assert [job.handle for job in grabbed.result(DEADLINE_S)] == ["H:3"]
+
+
+def test_a_set_in_one_packet_within_another_ends_the_connection(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    peer, grabbed = grabbing_lists(scripted_server, many, in_thread)
+    peer.send(JOBS_ASSIGNED, b"2")
+    assign_list(peer, b"H:1", b"H:2")
+    peer = scripted_server.accept()
+    greet(peer, b"f", number=2)
+    assign(peer, b"H:3")
+    assert [job.handle for job in grabbed.result(DEADLINE_S)] == ["H:3"]

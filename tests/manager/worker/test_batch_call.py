@@ -35,7 +35,8 @@ class Server:
         self.address = Address()
         self.connection: Any = object()
         self.server_is_ours = True
-        self.must_leave = self.can_go_on = False
+        self.must_leave = self.can_go_on = self.takes_lists = False
+        self.done: list[Any] = []
         self.former_extensions: frozenset[bytes] = frozenset()
         self.extensions = {JOB_FAILURE_OPTION}
         self.told: list[bytes] = []

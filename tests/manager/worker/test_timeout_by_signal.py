@@ -43,6 +43,7 @@ def call(user, timeout_s=10):
 class Link:
     # answers and reports of a job; `during` runs while a report is sent
     address, connection, server_is_ours, extensions = Address(), None, True, {b"job-failure"}
+    takes_lists = False
     during = None
     def tell(self, *_packet):
         if Link.during is not None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from random import Random
 
 import gearman_server  # noqa: F401 - it chooses the core
-from gearman_client.extensions import CAN_DO_MANY, GET_RESULT, GRAB_JOBS, SUBMIT_JOBS, WORK_FAILURE
+from gearman_client.extensions import CAN_DO_MANY, GET_RESULT, GRAB_JOBS, JOBS_COMPLETE, SUBMIT_JOBS, WORK_FAILURE
 from gearman_client.packet import REQUEST_MAGIC, PacketParser, PacketType, encode_request, encode_workloads
 from gearman_server.broker import Broker
 from gearman_server.broker_settings import BrokerSettings
@@ -25,7 +25,7 @@ STEPS = 150
 FUNCTIONS = (b"f", b"g", b"h")
 OPTIONS = (
     *(b"exceptions", b"job-attempt", b"job-failure", b"job-result", b"queue-events", b"server-troubles", b"grab-many"),
-    *(b"servers", b"no such option"),
+    *(b"servers", b"plain-sets", b"submit-many", b"no such option"),
 )
 LINES = (
     *(b"status", b"prioritystatus", b"show jobs", b"show unique jobs", b"version", b"getpid", b"verbose", b"jobs"),
@@ -160,6 +160,8 @@ class History:
             (GET_RESULT, handle, b"0"),
             (CAN_DO_MANY, name, b"3", b"5"),
             (GRAB_JOBS, b"3"),
+            (GRAB_JOBS, b"3"),
+            (JOBS_COMPLETE, handle, b"H:x:%d" % chance.randrange(1, 20)),
             *[(SUBMIT_JOBS, name, b"5", b"2", encode_workloads([workload, b""]))] * 2,
             (SUBMIT_JOBS, name, b"9", b"3", encode_workloads([workload, b""])),
             (chance.randrange(0, 60), name),

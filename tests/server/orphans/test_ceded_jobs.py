@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gearman_client.extensions import ORPHAN_GONE, ORPHAN_RUNS, ORPHAN_WORK
+from gearman_client.extensions import JOBS_COMPLETE, ORPHAN_GONE, ORPHAN_RUNS, ORPHAN_WORK
 from gearman_client.packet import REQUEST_MAGIC, Packet, PacketParser, PacketType, encode_request
 from gearman_server.jobs.policies import FunctionPolicy
 
@@ -64,6 +64,17 @@ def test_the_others_are_told_that_it_runs_and_what_its_worker_says(fenced: Fence
     assert holder.grab() == later
     holder.send(PacketType.WORK_COMPLETE, later, b"")
     assert fenced.told() == []
+
+
+def test_an_end_among_those_of_other_jobs_is_handed_on_too(fenced: Fenced) -> None:
+    fenced.told()
+    own = fenced.background()
+    assert fenced.holder.grab() == own
+    fenced.holder.send(JOBS_COMPLETE, own, fenced.handle)
+    complete = encode_request(PacketType.WORK_COMPLETE, fenced.handle, b"")
+    assert fenced.told() == [(ORPHAN_WORK, fenced.handle + b"\0" + b"1\0" + complete)]
+    assert fenced.waiting.take() == [(PacketType.WORK_COMPLETE, fenced.handle + b"\0")]
+    assert own not in fenced.broker.table.jobs
 
 
 @pytest.mark.parametrize("how", ["it fails", "its worker leaves"])

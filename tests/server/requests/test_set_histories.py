@@ -10,11 +10,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gearman_client.extensions import CAN_DO_MANY, GRAB_JOBS, RETURN_JOBS, SET_RETURN_KEY
+from gearman_client.extensions import (
+    CAN_DO_MANY,
+    GRAB_JOBS,
+    JOBS_COMPLETE,
+    PLAIN_JOBS_ASSIGNED,
+    RETURN_JOBS,
+    SET_RETURN_KEY,
+)
 from gearman_client.packet import PacketType
 from gearman_server.jobs.policies import FunctionPolicy
 
-from ..broker_harness import BrokerHarness, Peer
+from ..broker_harness import BrokerHarness, Peer, Received
 
 #: `f` and `g` have no limits, of `h` two jobs may run, `b` comes in batches of three, or after 50 ms.
 FUNCTIONS = [b"f", b"g", b"h", b"b"]
@@ -46,6 +53,15 @@ class ModelWorker:
     sleeps: bool = False
 
 
+def jobs_of(packets: list[Received]) -> list[tuple[bytes, bytes, bytes]]:
+    """Handle, function and attempt of each job in the answer to a GRAB_JOBS."""
+    if packets[0][0] == PLAIN_JOBS_ASSIGNED:
+        function, count, rest = packets[0][1].split(b"\0", 2)
+        return [(handle, function, b"1") for handle in rest.split(b"\0")[: int(count)]]
+    jobs = [body.split(b"\0", 4) for _, body in packets[1:]]
+    return [(handle, function, attempt) for handle, function, _, attempt, _ in jobs]
+
+
 class SetHistory(RuleBasedStateMachine):
     """A broker, and what must be true of it."""
 
@@ -53,6 +69,7 @@ class SetHistory(RuleBasedStateMachine):
 
     @initialize(in_use=st.lists(st.sampled_from(FUNCTIONS), min_size=1, unique=True))
     def start(self, in_use: list[bytes]) -> None:
+        self.made = 0
         self.in_use = in_use  # with few functions, workers are idle more often
         self.harness = type(self).new_broker()
         self.harness.broker.use_policies({b"h": FunctionPolicy(max_running=MAX_RUNNING)})
@@ -63,6 +80,9 @@ class SetHistory(RuleBasedStateMachine):
 
     def new_worker(self) -> ModelWorker:
         peer = self.harness.worker(*FUNCTIONS)
+        self.made += 1
+        if self.made % 2:  # the others get a packet for each job
+            peer.ask(PacketType.OPTION_REQ, b"plain-sets")
         peer.ask(PacketType.OPTION_REQ, b"grab-many")
         peer.send(CAN_DO_MANY, b"b", b"%d" % BATCH, b"%d" % round(LINGER_S * 1000))
         peer.send(SET_RETURN_KEY, KEY)
@@ -146,8 +166,7 @@ class SetHistory(RuleBasedStateMachine):
             worker.peer.send(PacketType.PRE_SLEEP)
             worker.sleeps = True
             return
-        for _, body in packets[1:]:
-            handle, function, _, attempt, _ = body.split(b"\0", 4)
+        for handle, function, attempt in jobs_of(packets):
             queue = next(queue for p in range(3) if (queue := self.queues[function, p]))
             job = queue.pop(0)  # the first of its function, in any case
             assert job.handle == handle
@@ -166,6 +185,11 @@ class SetHistory(RuleBasedStateMachine):
     @rule(data=st.data(), count=st.integers(1, 4), fails=st.booleans())
     def answer(self, data: st.DataObject, count: int, fails: bool) -> None:
         worker = data.draw(st.sampled_from(self.holders(1)))
+        if not fails and count > 2:
+            ended, worker.jobs = worker.jobs[:count], worker.jobs[count:]
+            worker.peer.send(JOBS_COMPLETE, *(job.handle for job in ended))
+            self.take_noops()
+            return
         for _ in range(min(count, len(worker.jobs))):
             handle = worker.jobs.pop(0).handle
             answer = (PacketType.WORK_FAIL, handle) if fails else (PacketType.WORK_COMPLETE, handle, b"")
