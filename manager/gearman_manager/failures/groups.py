@@ -31,6 +31,8 @@ MOST_AT_ONCE: Final = 2000
 PAUSE_S: Final = 0.25
 #: How often one looks for what is too old, if nothing comes.
 TIDY_EVERY_S: Final = 60.0
+#: The outcomes that the workers of a pool count as failures; of a lost worker nobody counts them.
+_COUNTED: Final = ("failed", "exception")
 _WRITE_PATIENCE_S: Final = 60.0
 #: The alerts look at dead letters for so long.
 _LETTERS_S: Final = 3600.0
@@ -186,7 +188,7 @@ class FailureGroups:
         signature = signature_of(failure.error, failure.traceback, failure.outcome, roots)
         name = signature.group_of(failure.function)
         gathering.add(name, signature, failure)
-        if failure.worker.startswith(self._ours):
+        if failure.outcome in _COUNTED and failure.worker.startswith(self._ours):
             pool = failure.worker.removeprefix(self._ours).rpartition("/")[0]
             self.mutes.note_failure(name, pool, failure.at)
         if failure.follows == "dead":

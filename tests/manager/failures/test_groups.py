@@ -138,8 +138,10 @@ def test_a_mute_holds_over_restarts_until_its_end_or_until_it_is_taken_back(kept
     [muted] = kept.listed()
     assert (muted["is_muted"], muted["muted_until"], muted["muted_by"]) == (True, None, "user ann")
     kept.take(failure(2), failure(3, worker="gm:other/big/pool/1"), failure(4, function="post"))
+    kept.take(failure(6, outcome="lost"))
     now = time.time()
-    assert kept.groups.mutes.failures("big/pool") == 1  # not those of before, of others, of other groups
+    # Not those of before, of others, of other groups, and what no pool counts.
+    assert kept.groups.mutes.failures("big/pool") == 1
     muted_letters = [kept.groups.mutes.is_muted_letter(f"H:a:{number}", now) for number in (1, 2, 4, 9)]
     assert muted_letters == [True, True, False, False]
     kept.close()
