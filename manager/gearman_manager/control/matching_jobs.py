@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import gevent
 
-from gearman_client import AdminClient
+from gearman_client import AdminClient, AdminError
 from gearman_manager.control.bulk_changes import BulkChange
 from gearman_manager.control.server_access import (
     CHANGE_TIMEOUT_S,
@@ -91,7 +91,7 @@ class MatchingJobs:
         for server in servers:
             try:
                 with self._servers.connected(server, CHANGE_TIMEOUT_S) as admin:
-                    for state, count in _count(admin, matching.family, _words(admin, matching)).items():
+                    for state, count in _count(admin, matching.family, _words(server, admin, matching)).items():
                         counts.by_state[state] = counts.by_state.get(state, 0) + count
             except Unreachable as error:
                 counts.missing.append(str(error))
@@ -109,7 +109,7 @@ class MatchingJobs:
 
     def _change_on(self, server: str, what: str, matching: Matching, change: BulkChange) -> None:
         with self._servers.connected(server, CHANGE_TIMEOUT_S) as admin:
-            words = _words(admin, matching)
+            words = _words(server, admin, matching)
             command = _command(what, matching)
             if command is not None:
                 there_are = _concerned(admin, what, words)
@@ -144,9 +144,20 @@ def _command(what: str, matching: Matching) -> str | None:
     return "jobs purge" if is_some else "jobs purge all"
 
 
-def _words(admin: AdminClient, matching: Matching) -> list[str]:
-    """The conditions for one job server, with the moment by its clock."""
-    lead = max(_lead(admin) for _ in range(_QUESTIONS))
+def _words(server: str, admin: AdminClient, matching: Matching) -> list[str]:
+    """The conditions for one job server, with the moment by its clock.
+
+    Raises:
+        Unreachable: it is too old for that.
+    """
+    try:
+        lead = max(_lead(admin) for _ in range(_QUESTIONS))
+    except AdminError as error:
+        if not error.code.startswith("INVALID"):
+            raise
+        raise Unreachable(
+            f"{server} is an older gearman-server, which can't tell jobs that were there from later ones: upgrade it"
+        ) from error
     state = [f"state={matching.state}"] if matching.state else []
     return [*matching.conditions, *state, f"until={max(0.0, matching.seen_at + lead):.6f}"]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import socketserver
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -170,6 +172,21 @@ def test_a_server_that_does_not_answer_is_named_and_the_others_are_done(servers:
     assert (change.done, [str(away) in problem for problem in change.problems]) == (2, [True])
     with pytest.raises(Unreachable):
         MatchingJobs(ServerJobs(lambda: [away]).servers).count(looked)
+
+
+def test_a_server_that_is_too_old_is_named(servers: Servers) -> None:
+    class Old(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            for _ in self.rfile:
+                self.wfile.write(b"ERR INVALID_ARGUMENTS jobs+list,+jobs+show+or+jobs+purge+is+expected\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Old) as old:
+        threading.Thread(target=old.serve_forever, daemon=True).start()
+        address = Address("127.0.0.1", old.server_address[1])
+        counts = MatchingJobs(ServerJobs(lambda: [address, *servers.addresses]).servers).count(servers.look("jobs"))
+        old.shutdown()
+    [missing] = counts.missing
+    assert missing.startswith(f"{address} is an older gearman-server")
 
 
 def test_a_change_is_followed_to_its_end_and_remembered(servers: Servers) -> None:
