@@ -226,6 +226,7 @@ class SharedStore(SharedChanges):
         """Write the batch once it is known what the database has."""
         batch = self._in_flight.popleft()
         if failure.is_unknown:
+            batch.may_be_written = True
             batch.deletes[:0] = [row_id(job) for job in batch.inserts]
         self._postponed.append(batch)
         if self._returning is not None:

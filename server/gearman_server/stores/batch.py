@@ -43,6 +43,7 @@ class Batch:
         "lost",
         "lost_runs",
         "marks",
+        "may_be_written",
         "not_admitted",
         "outdated",
         "owed",
@@ -117,6 +118,9 @@ class Batch:
         self.since: float | None = None
         #: Whether it took too long, or the batch before it did: it is not begun, nor repeated.
         self.is_given_up = False
+        #: Whether an attempt that got no answer may have been committed: a later one that fails for sure says nothing
+        #: about that.
+        self.may_be_written = False
         #: The number of deletes for rows that may have been inserted or not.
         self.undone = 0
 

@@ -336,20 +336,21 @@ class SqlStore(NotedChanges):
         if outcome.numbers is not None:
             self._reserved = outcome.numbers
         if failure is not None:
+            is_unknown = failure.is_unknown or batch.may_be_written
             self._note_rows(batch, are_written=False)
-            self._repeated.put_aside(batch, self._open, is_unknown=failure.is_unknown)
+            self._repeated.put_aside(batch, self._open, is_unknown=is_unknown)
             self._bound(self._repeated.forgotten)
             self._open.take_back(batch)
             self._troubled(failure)
             if batch.pauses:
                 self.verdicts.append(PausesKnown(batch.pauses, are_written=False))
-            self.verdicts.append(InsertsFailed(batch.inserts, are_unknown=failure.is_unknown))
+            self.verdicts.append(InsertsFailed(batch.inserts, are_unknown=is_unknown))
             return
         self._succeeded()
         if batch.pauses:
             self.verdicts.append(PausesKnown(batch.pauses, are_written=True))
         if outcome.refused:
-            self.verdicts.append(InsertsFailed(outcome.refused, are_refused=True))
+            self.verdicts.append(InsertsFailed(outcome.refused, batch.may_be_written, are_refused=True))
             for job in outcome.refused:
                 del batch.inserts[job]
         self._settle_claims(batch)
