@@ -20,6 +20,7 @@ import backlog
 import client_calls
 import cluster
 import durable
+import history
 import instructions
 import job_options
 import job_server
@@ -62,6 +63,7 @@ SUBJECTS: Final = {
     "reload": Subject(reload.report, rounds=3),
     "scrape": Subject(scrape.report, rounds=3),
     "watched": Subject(watched.report, rounds=1),
+    "history": Subject(history.report, rounds=1),
     "background": Subject(background.report, rounds=3),
     "calls": Subject(client_calls.report, rounds=5),
     "async_client": Subject(async_client.report, rounds=3),

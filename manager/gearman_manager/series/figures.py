@@ -1,7 +1,7 @@
 """The figures of a point, how two points become one, and their form in the file. Pure.
 
 A point is a mapping from a figure's place to a whole number; what is not there is 0. Most figures are 0 in most
-minutes, so the stored form has only the others: each with the distance from the one before it, in few bytes.
+minutes, so the stored form has a bit for each figure, and only the others as numbers, in few bytes.
 """
 
 from __future__ import annotations
@@ -72,34 +72,31 @@ FUNCTION: Final = Figures(
 
 def packed(point: Mapping[int, int]) -> bytes:
     """The stored form."""
-    text, before = bytearray([_VERSION]), -1
-    for place in sorted(point):
-        if point[place] > 0:
-            for number in (place - before - 1, point[place]):
-                while number > 0x7F:
-                    text.append(number & 0x7F | 0x80)
-                    number >>= 7
-                text.append(number)
-            before = place
+    places = sorted(place for place, value in point.items() if value > 0)
+    present = sum(1 << place for place in places)
+    size = (present.bit_length() + 7) // 8
+    text = bytearray([_VERSION, size]) + present.to_bytes(size, "little")
+    for place in places:
+        number = point[place]
+        while number > 0x7F:
+            text.append(number & 0x7F | 0x80)
+            number >>= 7
+        text.append(number)
     return bytes(text)
 
 
 def unpacked(text: bytes) -> Point:
     """The point of a stored form; an empty one of a form that is not known."""
-    point: Point = {}
-    if not text or text[0] != _VERSION:
-        return point
-    place, gap, number, shift = -1, -1, 0, 0
-    for byte in memoryview(text)[1:]:
+    if len(text) < 2 or text[0] != _VERSION:
+        return {}
+    end = 2 + text[1]
+    present = int.from_bytes(text[2:end], "little")
+    numbers, number, shift = [], 0, 0
+    for byte in text[end:]:
         number |= (byte & 0x7F) << shift
         shift += 7
-        if byte > 0x7F:
-            continue
-        if gap < 0:
-            gap = number
-        else:
-            place += gap + 1
-            point[place] = number
-            gap = -1
-        number = shift = 0
-    return point
+        if byte < 0x80:
+            numbers.append(number)
+            number = shift = 0
+    places = (place for place in range(present.bit_length()) if present >> place & 1)
+    return dict(zip(places, numbers, strict=False))

@@ -1,7 +1,7 @@
 """The tables of points and of marks in the history's file. All of it runs in the file's thread, in its transactions.
 
-A point's key begins with its time, so that a minute's points lie beside each other: a minute is written to a few pages
-of the file, an old one is deleted from a few. Those of one series are looked up one by one, some microseconds for each.
+A point's key is made of its time and then of its series' number. So a minute is written behind all others, to a few
+pages of the file, and an old one is deleted from a few. Those of one series are looked up one by one, in microseconds.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ MINUTE_S: Final = 60
 HOUR_S: Final = 3600
 #: The kind of the names of limits, which have no points.
 LIMIT: Final = "limit"
-#: Series, and names of limits, that the file knows at most.
+#: Series, and names of limits, that the file knows at most; their numbers are from 1 up to this.
 MOST_NAMES: Final = 5000
+_KEYS: Final = 8192  #: of one time
 MOST_MARKS: Final = 10_000
 #: Of the file's pages, the part from which old minutes have to go sooner than they should.
 _FULL_SHARE: Final = 0.9
+#: Points of a step have a table of their own: SQLite packs pages to which rows are only appended.
+_TABLES: Final = {MINUTE_S: "minutes", HOUR_S: "hours"}
 TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS series (id INTEGER PRIMARY KEY, kind TEXT, name TEXT, seen INTEGER, "
     "UNIQUE (kind, name))",
-    "CREATE TABLE IF NOT EXISTS points (step INTEGER, at INTEGER, series INTEGER, figures BLOB, "
-    "PRIMARY KEY (step, at, series)) WITHOUT ROWID",
+    *(f"CREATE TABLE IF NOT EXISTS {name} (key INTEGER PRIMARY KEY, figures BLOB)" for name in _TABLES.values()),
     "CREATE TABLE IF NOT EXISTS marks (id INTEGER PRIMARY KEY, at REAL, kind TEXT, subject TEXT, text TEXT)",
     "CREATE INDEX IF NOT EXISTS marks_at ON marks (at)",
 )
 _OF_SERIES: Final = """
-    WITH RECURSIVE moments (at) AS (SELECT :begin UNION ALL SELECT at + :step FROM moments WHERE at + :step < :end)
-    SELECT points.at, points.figures FROM moments CROSS JOIN points
-    ON points.step = :step AND points.at = moments.at AND points.series = :series
+    WITH RECURSIVE keys (key) AS (SELECT ? UNION ALL SELECT key + {step} FROM keys WHERE key + {step} < ?)
+    SELECT points.key, points.figures FROM keys CROSS JOIN {table} AS points ON points.key = keys.key
 """
-_INSERT: Final = "INSERT OR REPLACE INTO points (step, at, series, figures) VALUES (?, ?, ?, ?)"
 
 #: Something that has happened: when (seconds since 1970), of which kind, to whom, and in words.
 Mark = tuple[float, str, str, str]
@@ -45,24 +45,31 @@ def numbers(keys: Iterable[Key], now: int, connection: sqlite3.Connection) -> di
     known: dict[Key, int] = {
         (kind, name): number for number, kind, name in connection.execute("SELECT id, kind, name FROM series")
     }
-    fresh = [key for key in keys if key not in known][: max(0, MOST_NAMES - len(known))]
-    for kind, name in fresh:
-        added = connection.execute("INSERT INTO series (kind, name, seen) VALUES (?, ?, ?)", (kind, name, now))
-        known[kind, name] = int(added.lastrowid or 0)
-    return {key: known[key] for key in keys if key in known}
+    wanted = list(keys)
+    used = set(known.values())
+    free = (number for number in range(1, MOST_NAMES + 1) if number not in used)
+    fresh = [(number, *key) for key, number in zip((key for key in wanted if key not in known), free, strict=False)]
+    connection.executemany(
+        "INSERT INTO series (id, kind, name, seen) VALUES (?, ?, ?, ?)", [(*each, now) for each in fresh]
+    )
+    known |= {(kind, name): number for number, kind, name in fresh}
+    return {key: known[key] for key in wanted if key in known}
 
 
 def write(step_s: int, at: int, points: Mapping[int, bytes], connection: sqlite3.Connection) -> None:
     """Write the points of one time, by the numbers of their series."""
-    connection.executemany(_INSERT, [(step_s, at, series, points[series]) for series in sorted(points)])
+    first = _key(step_s, at)
+    rows = [(first + series, points[series]) for series in sorted(points)]
+    connection.executemany(f"INSERT OR REPLACE INTO {_TABLES[step_s]} (key, figures) VALUES (?, ?)", rows)
     if step_s == HOUR_S:
         connection.executemany("UPDATE series SET seen = ? WHERE id = ?", [(at, series) for series in points])
 
 
 def points_at(step_s: int, at: int, connection: sqlite3.Connection) -> dict[int, bytes]:
     """The points of one time, by the numbers of their series."""
-    query = "SELECT series, figures FROM points WHERE step = ? AND at = ?"
-    return dict(connection.execute(query, (step_s, at)).fetchall())
+    query = f"SELECT key, figures FROM {_TABLES[step_s]} WHERE key >= ? AND key < ?"
+    first = _key(step_s, at)
+    return {key - first: text for key, text in connection.execute(query, (first, first + _KEYS))}
 
 
 def points_of(key: Key, step_s: int, begin: int, end: int, connection: sqlite3.Connection) -> dict[int, bytes]:
@@ -70,8 +77,18 @@ def points_of(key: Key, step_s: int, begin: int, end: int, connection: sqlite3.C
     row = connection.execute("SELECT id FROM series WHERE kind = ? AND name = ?", key).fetchone()
     if row is None or begin >= end:
         return {}
-    values = {"series": row[0], "step": step_s, "begin": begin, "end": end}
-    return dict(connection.execute(_OF_SERIES, values).fetchall())
+    query = _OF_SERIES.format(step=_KEYS, table=_TABLES[step_s])
+    bounds = (_key(step_s, begin) + row[0], _key(step_s, end))
+    return {_time(step_s, found): text for found, text in connection.execute(query, bounds)}
+
+
+def _key(step_s: int, at: int) -> int:
+    """Where the keys of a time begin."""
+    return at // step_s * _KEYS
+
+
+def _time(step_s: int, key: int) -> int:
+    return key // _KEYS * step_s
 
 
 def names_of(kind: str, connection: sqlite3.Connection) -> dict[int, str]:
@@ -81,22 +98,22 @@ def names_of(kind: str, connection: sqlite3.Connection) -> dict[int, str]:
 
 def hour_to_sum(now: int, connection: sqlite3.Connection) -> int | None:
     """The first hour that is over, and of which there are minutes but no sum; None: there is none."""
-    (last,) = connection.execute("SELECT max(at) FROM points WHERE step = ?", (HOUR_S,)).fetchone()
-    begin = 0 if last is None else last + HOUR_S
-    query = "SELECT min(at) FROM points WHERE step = ? AND at >= ? AND at < ?"
-    (first,) = connection.execute(query, (MINUTE_S, begin, now - now % HOUR_S)).fetchone()
-    return None if first is None else int(first - first % HOUR_S)
+    (last,) = connection.execute("SELECT max(key) FROM hours").fetchone()
+    begin = 0 if last is None else _time(HOUR_S, last) + HOUR_S
+    bounds = (_key(MINUTE_S, begin), _key(MINUTE_S, now - now % HOUR_S))
+    (first,) = connection.execute("SELECT min(key) FROM minutes WHERE key >= ? AND key < ?", bounds).fetchone()
+    return None if first is None else _time(MINUTE_S, first) // HOUR_S * HOUR_S
 
 
 def trim(before: Mapping[int, int], connection: sqlite3.Connection) -> None:
     """Delete the points before these times, by their steps; and more minutes, an hour at a time, if the file is nearly
     full. Series without points lose their names, and there are only so many marks."""
     for step_s, at in before.items():
-        connection.execute("DELETE FROM points WHERE step = ? AND at < ?", (step_s, at))
+        connection.execute(f"DELETE FROM {_TABLES[step_s]} WHERE key < ?", (_key(step_s, at),))
     if _is_nearly_full(connection):
-        (first,) = connection.execute("SELECT min(at) FROM points WHERE step = ?", (MINUTE_S,)).fetchone()
+        (first,) = connection.execute("SELECT min(key) FROM minutes").fetchone()
         if first is not None:
-            connection.execute("DELETE FROM points WHERE step = ? AND at < ?", (MINUTE_S, first + HOUR_S))
+            connection.execute("DELETE FROM minutes WHERE key < ?", (first + _KEYS * (HOUR_S // MINUTE_S),))
     connection.execute("DELETE FROM series WHERE seen < ? AND kind != ?", (min(before.values()) - 2 * HOUR_S, LIMIT))
     connection.execute("DELETE FROM marks WHERE at < ?", (min(before.values()),))
     connection.execute("DELETE FROM marks WHERE id <= (SELECT max(id) FROM marks) - ?", (MOST_MARKS,))
