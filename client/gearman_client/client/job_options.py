@@ -5,6 +5,7 @@ docs/client/options.md tells what they do; docs/protocol-extensions.md has the p
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import ceil
@@ -108,6 +109,8 @@ class Pairs(NamedTuple):
 
 
 Pair = tuple[bytes, bytes]
+#: Of a program that traces its requests with OpenTelemetry, the module that knows the span which is active.
+_TRACING: Final = "opentelemetry.trace"
 _OWN: Final = (HEADER_PREFIX, b"key", b"submission")
 
 
@@ -137,15 +140,47 @@ def to_pairs(options: Mapping[str, Any], reducer: bytes | None, *, background: b
     if reducer is not None and priority != PRIORITIES["normal"]:
         names.append("reducer with a priority")
     is_whole = is_plain_delay and time_pairs[0][0] == b"at" and time_pairs[0][1].endswith(b"000")
-    if not names and (is_whole or not time_pairs) and not isinstance(options.get("priority"), int):
+    # No reason for another packet by itself: a server that knows no options does without.
+    context = list(_trace_headers(options.get("headers") or {}))
+    is_plain = not names and (is_whole or not time_pairs) and not isinstance(options.get("priority"), int)
+    if is_plain and not context:
         return None
-    pairs += time_pairs
+    pairs += time_pairs + context
     if priority != PRIORITIES["normal"]:
         pairs.append((b"priority", b"%d" % priority))
     if reducer is not None:
         pairs.append((b"reducer", reducer))
     pairs.sort(key=_is_own)  # the server looks up as a whole what comes before them
     return Pairs(encode_pairs(pairs), names)
+
+
+def trace_context() -> dict[str, str]:
+    """The headers `traceparent` and `tracestate` of the active span of OpenTelemetry; empty: there is none, or the
+    program does not use it. Nothing is imported for that."""
+    tracing = sys.modules.get(_TRACING)
+    if tracing is None:
+        return {}
+    try:
+        context = tracing.get_current_span().get_span_context()
+        if not context.is_valid:
+            return {}
+        headers = {"traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"}
+        if context.trace_state:
+            headers["tracestate"] = context.trace_state.to_header()
+    except AttributeError:  # it is just being imported
+        return {}
+    return headers
+
+
+def _trace_headers(given: Any) -> Iterator[Pair]:
+    """The trace's headers as pairs, if the call gives none of its own, and there is room for them."""
+    headers = trace_context()
+    if not headers or "traceparent" in given or len(given) + len(headers) > MAX_HEADERS:
+        return
+    every = [to_argument(text, "header") for each in (given, headers) for pair in each.items() for text in pair]
+    if sum(map(len, every)) <= MAX_HEADER_BYTES:
+        for name, text in headers.items():
+            yield HEADER_PREFIX + name.encode(), text.encode()
 
 
 def _is_own(pair: Pair) -> bool:

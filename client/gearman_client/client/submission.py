@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypedDict, TypeVar
 from gearman_client.address import Address
 from gearman_client.arguments import Duration
 from gearman_client.client.codec import BYTES, JSON, Codec
-from gearman_client.client.job_options import PAIRED, PRIORITIES, JobOptions, to_pairs, to_priority
+from gearman_client.client.job_options import PAIRED, PRIORITIES, JobOptions, to_pairs, to_priority, trace_context
 from gearman_client.client.run_time import run_time
 from gearman_client.errors import ArgumentError, NotSupported
 from gearman_client.extensions import JOB_OPTIONS_OPTION, SUBMIT_JOB_WITH, SUBMIT_JOBS, SUBMIT_MANY_OPTION
@@ -257,7 +257,8 @@ class SubmissionSettings:
         """
         forms = self.encoder(function, options, run_at, background=True)
         priority = options.get("priority", "normal")
-        if run_at is not None or not isinstance(priority, str) or not PAIRED.isdisjoint(options):
+        is_listed = run_at is None and isinstance(priority, str) and PAIRED.isdisjoint(options)
+        if not is_listed or trace_context():  # a list holds nothing but workloads
             return ManyJobsForms(forms, None)
         return ManyJobsForms(forms, self._listing(function, to_priority(priority)))
 
@@ -324,7 +325,7 @@ class SubmissionSettings:
         # Most jobs have nothing that needs another packet than the oldest: they take a third of the time.
         priority = options.get("priority", "normal")
         plain_type = types.named.get(priority) if isinstance(priority, str) else None
-        if plain_type is not None and run_at is None and PAIRED.isdisjoint(options):
+        if plain_type is not None and run_at is None and PAIRED.isdisjoint(options) and not trace_context():
             start = b"%b\0%b\0" % (self.function_name(function), unique_id)
             return Submission(Forms(_packet(plain_type, start, body), None, ()), key, codec)
 

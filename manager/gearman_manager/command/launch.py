@@ -71,8 +71,10 @@ def _run(load: Callable[[], Config], config: Config, folder: RunFolder, say_up: 
     with all_lasts():
         from gearman_manager.supervisor.announcer import Announcer
         from gearman_manager.supervisor.build import build
+        from gearman_manager.telemetry.requirements import check_telemetry
         from gearman_process.service_manager import ServiceManager
 
+    check_telemetry(config)
     _set_up_log(config)
     return build(load, config, folder, Announcer(ServiceManager(os.environ, _log_unheard), say_up)).run()
 

@@ -24,6 +24,7 @@ from gearman_manager.errors import StartError
 from gearman_manager.logs.destinations import SYSLOG
 from gearman_manager.supervisor.privileges import wanted_account
 from gearman_manager.supervisor.run_folder import RunFolder, default_run_folder
+from gearman_manager.telemetry.requirements import check_telemetry
 from gearman_process.account import Account, find_user
 
 _SQLITE: Final = "sqlite:///"
@@ -75,7 +76,7 @@ def _run_folder(config: Config, account: Account | None) -> RunFolder:
 
 
 def _refused(config: Config) -> Iterator[Problem]:
-    for check in (read_credentials, wanted_account):
+    for check in (read_credentials, wanted_account, check_telemetry):
         try:
             check(config)
         except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The section `alerts`: who is told of troubles, and which. Pure."""
+"""The sections `alerts` and `otel`: who is told of troubles, and which; where metrics and traces are sent. Pure."""
 
 from __future__ import annotations
 
@@ -144,3 +144,25 @@ class Alerts(Section):
     def is_on(self) -> bool:
         """Whether there is anything to do."""
         return self.rules.is_any and self.to != AlertTargets()
+
+
+class OpenTelemetry(Section):
+    """Metrics and traces for an OpenTelemetry collector. The variables `OTEL_…` hold too; keys win over them."""
+
+    endpoint: WebAddress | None = Field(
+        default=None,
+        description="The collector's address for OTLP over HTTP, without `/v1/metrics` and `/v1/traces`.",
+        examples=["http://collector:4318"],
+        json_schema_extra=shown_default("`OTEL_EXPORTER_OTLP_ENDPOINT`, or `http://localhost:4318`"),
+    )
+    headers_file: v.FilePath | None = Field(
+        default=None,
+        description="A file of headers for each request, such as `Authorization: Bearer …`, one on each line.",
+    )
+    interval: v.PositiveDuration = Field(
+        default=60.0, description="How often metrics are sent.", json_schema_extra=shown_default("`60s`")
+    )
+    metrics: v.Flag = Field(default=True, description="Send the metrics of the page `/metrics`.")
+    traces: v.Flag = Field(
+        default=True, description="Send a span for each job of a Python worker, in the trace of the job's client."
+    )

@@ -40,6 +40,7 @@ PATH_KEYS: Final = (
     PathKey(("control", "peer_token_file"), "file"),
     PathKey(("control", "peers", "*", "token_file"), "file"),
     PathKey(("control", "peers", "*", "ca_file"), "file"),
+    PathKey(("otel", "headers_file"), "file"),
     PathKey(("server", "store"), "store"),
     PathKey(("servers", "*", "ca_file"), "file"),
     PathKey(("servers", "*", "certificate_file"), "file"),

@@ -21,7 +21,7 @@ from gearman_manager.config import values as v
 from gearman_manager.config.address import (
     reachable,
 )
-from gearman_manager.config.alert_keys import Alerts
+from gearman_manager.config.alert_keys import Alerts, OpenTelemetry
 from gearman_manager.config.control_keys import Control
 from gearman_manager.config.environment import variables_in
 from gearman_manager.config.function_keys import Function, FunctionKeys
@@ -199,7 +199,7 @@ class History(Section):
 class Config(Section):
     """A whole configuration: the main file with all that it includes."""
 
-    present_when_empty: ClassVar[frozenset[str]] = frozenset({"server"})
+    present_when_empty: ClassVar[frozenset[str]] = frozenset({"server", "otel"})
 
     include: Annotated[tuple[v.Glob, ...], v.one_or_several] = Field(
         default=(),
@@ -265,6 +265,10 @@ class Config(Section):
     )
     alerts: Annotated[Alerts, v.is_mapping] = Field(
         default=Alerts(), description="Messages about troubles, by mail, to a web address, or by a program."
+    )
+    otel: Annotated[OpenTelemetry | None, v.is_mapping] = Field(
+        default=None,
+        description="Metrics and traces for an OpenTelemetry collector; without it none are sent.",
     )
 
     _places: Places = PrivateAttr(default_factory=Places)

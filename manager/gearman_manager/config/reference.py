@@ -45,6 +45,7 @@ SECTIONS: Final = (
     "AlertTargets",
     "AlertRules",
     "Smtp",
+    "OpenTelemetry",
 )
 
 #: The heading above a section's table, if it is not the section's name.
@@ -54,6 +55,7 @@ _ANCHORS: Final = {
     "DeadLetters": "dead_letters",
     "KeptResults": "results",
     "JobServer": "servers",
+    "OpenTelemetry": "otel",
     "Pool": "pools",
     "Function": "functions",
     "PerKey": "per_key",

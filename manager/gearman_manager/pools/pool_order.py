@@ -54,6 +54,7 @@ class PoolOrder:
     version: str
     folders: tuple[str, ...] = ()  #: the workers folders, for workers that load the code themselves
     log_level: str = "INFO"
+    spans: str = ""  #: the socket to which the spans of jobs go; empty: none are wanted
 
     @property
     def is_concurrent(self) -> bool:
@@ -91,6 +92,7 @@ class PoolOrder:
             job_slots=tuple(slots[1:]),
             folders=self.folders,
             log_level=self.log_level,
+            spans=self.spans,
         )
 
     def expiry(self, name: str, now: float) -> float | None:
@@ -111,6 +113,8 @@ class Surroundings:
     log_level: str
     #: Of the servers, those that the configuration does not name, but that are in the clusters of the others.
     learned: Sequence[Address] = ()
+    #: The socket to which the spans of jobs go; empty: none are wanted.
+    spans: str = ""
 
 
 def pool_order(pool: ResolvedPool, layout: Layout, around: Surroundings, code: CodeFiles) -> PoolOrder:
@@ -128,8 +132,11 @@ def pool_order(pool: ResolvedPool, layout: Layout, around: Surroundings, code: C
         {file: code.hashes.get(file, "") for file in pool.watch},
         (pool.command, dict(pool.env), pool.cwd, pool.user, pool.nice, pool.preload, pool.concurrency, pool.prefetch),
     ]
+    spans = around.spans if functions else ""
+    if spans:
+        restarting.append([spans])
     version = hashlib.blake2b(json.dumps(restarting, sort_keys=True).encode(), digest_size=12).hexdigest()
-    return PoolOrder(pool, functions, tuple(around.servers), version, tuple(around.folders), around.log_level)
+    return PoolOrder(pool, functions, tuple(around.servers), version, tuple(around.folders), around.log_level, spans)
 
 
 def _function(layout: Layout, name: str) -> OrderedFunction:

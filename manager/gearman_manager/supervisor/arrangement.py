@@ -40,6 +40,8 @@ class Arrangement:
         self._source_watch = source_watch
         #: Gives all job servers that are known, also those that the configuration does not name.
         self.known_servers: Callable[[], Sequence[Address]] = tuple
+        #: The socket to which workers bring the spans of their jobs, if these are wanted.
+        self.span_socket = ""
         #: Makes the orders for the pools; None before the first generation.
         self._make_orders: Callable[[], dict[str, PoolOrder]] | None = None
         #: What is shown of jobs.
@@ -72,7 +74,8 @@ class Arrangement:
         config = self.config
         given = self._job_servers.addresses
         learned = [address for address in self.known_servers() if address not in given]
-        around = Surroundings([*given, *learned], config.workers_dir, config.log.level.upper(), learned)
+        spans = self.span_socket if config.otel is not None and config.otel.traces else ""
+        around = Surroundings([*given, *learned], config.workers_dir, config.log.level.upper(), learned, spans)
         return {name: pool_order(pool, layout, around, code) for name, pool in layout.pools.items()}
 
 

@@ -67,6 +67,7 @@ from gearman_manager.supervisor.routes import serve_routes
 from gearman_manager.supervisor.run_folder import RunFolder
 from gearman_manager.supervisor.running_jobs import RunningJobs
 from gearman_manager.supervisor.supervisor import Parts, Supervisor
+from gearman_manager.telemetry.sender_process import SenderProcess
 
 
 def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, announcer: Announcer) -> Supervisor:
@@ -105,6 +106,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     arrangement = Arrangement(config, job_servers, policy_gaps, workforce, sizes, source_watch)
     REDACTION.privacy = arrangement.privacy
     arrangement.known_servers = lambda: queues.known.addresses
+    arrangement.span_socket = str(run_folder.span_socket.absolute())
     host = Host(usable_cores(cgroup), oom_kills.describe)
     generations = Generations(zygotes, workforce, host, arrangement.take_over)
     config_watches = ConfigWatches(job_servers, queues, source_watch)
@@ -154,8 +156,10 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     watched = Watched(lambda: arrangement.config, generations, workforce, queues, failures.mutes, lambda: control.url)
     alerts = AlertWatch(watched, questions, deliveries)
 
+    telemetry = SenderProcess(name, run_folder.path, lambda: arrangement.config, links.lifeline)
+
     def own_pids() -> set[int]:
-        return workforce.pids() | zygotes.pids | job_servers.pids | deliveries.pids
+        return workforce.pids() | zygotes.pids | job_servers.pids | deliveries.pids | telemetry.pids
 
     parts = Parts(
         name=name,
@@ -184,6 +188,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         recorder=recorder,
         reports=reports,
         alerts=alerts,
+        telemetry=telemetry,
         keeper=keeper,
         finished=finished,
         failures=failures,

@@ -22,6 +22,7 @@ from gearman_manager.scaling.pool_sizes import PoolSizes
 from gearman_manager.supervisor.announcer import Announcer
 from gearman_manager.supervisor.arrangement import Arrangement
 from gearman_manager.supervisor.config_watches import ConfigWatches
+from gearman_manager.telemetry.requirements import check_telemetry
 
 _log = logging.getLogger("manager")
 
@@ -79,6 +80,7 @@ class ConfigReader:
             ConfigError: it, its log file or its control address can't be used; the control port is unchanged then.
         """
         config = self._load()
+        check_telemetry(config)
         self._log_to(config)
         try:
             self._control.use(config)

@@ -16,6 +16,7 @@ from gearman_manager.errors import StartError
 from gearman_manager.finished import keeper as finished_jobs
 from gearman_manager.history import history_file
 from gearman_manager.job_servers import policies_file
+from gearman_manager.telemetry.order import SPAN_SOCKET
 
 _PID_FILE: Final = "gearman-manager.pid"
 _SOCKET: Final = "control.sock"
@@ -26,6 +27,7 @@ _OWN: Final = (
             _PID_FILE,
             _SOCKET,
             _LOCK,
+            SPAN_SOCKET,
         }
     )
     | session_file.FILE_NAMES
@@ -60,6 +62,11 @@ class RunFolder:
     def socket(self) -> Path:
         """The control socket."""
         return self.path / _SOCKET
+
+    @property
+    def span_socket(self) -> Path:
+        """The socket on which workers bring their spans, if these are wanted."""
+        return self.path / SPAN_SOCKET
 
     @property
     def session_file(self) -> Path:

@@ -58,6 +58,7 @@ from gearman_manager.supervisor.manager_state import ManagerEvent, ManagerState
 from gearman_manager.supervisor.orphan_reaper import OrphanReaper
 from gearman_manager.supervisor.reload import Reloads, ReloadWishes
 from gearman_manager.supervisor.run_folder import RunFolder
+from gearman_manager.telemetry.sender_process import SenderProcess
 from gearman_process import early_signals
 from gearman_process.values.durations import format_duration
 
@@ -101,6 +102,7 @@ class Parts:
     recorder: Recorder
     reports: Reports
     alerts: AlertWatch
+    telemetry: SenderProcess
     keeper: Keeper
     finished: Collector
     failures: FailureGroups
@@ -216,6 +218,7 @@ class Supervisor:
         _log.info("%s runs, pid %d, control socket %s", parts.name, os.getpid(), self._run_folder.socket)
         parts.config_watches.follow(parts.arrangement.config)
         parts.alerts.start()
+        parts.telemetry.start()
         parts.recorder.start()
         parts.failures.start()
         parts.finished.start()
@@ -336,7 +339,7 @@ class Supervisor:
         parts = self._parts
         watching = (parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans)
         kept = (parts.finished, parts.failures, parts.recorder, parts.actions, parts.keeper)
-        closing = (parts.alerts, parts.peers, parts.drain, parts.server_restarts, *watching, *kept)
+        closing = (parts.telemetry, parts.alerts, parts.peers, parts.drain, parts.server_restarts, *watching, *kept)
         ends = (parts.workforce.kill_all, parts.generations.end, parts.job_servers.stop, process.kill_descendants)
         for step in (*(part.close for part in closing), *ends, self._run_folder.release):
             try:

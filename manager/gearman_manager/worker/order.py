@@ -71,6 +71,8 @@ class Order:
     folders: tuple[str, ...] = ()  #: of the modules
     log_level: str = "INFO"
 
+    spans: str = ""  #: the socket to which the spans of its jobs go; empty: none are wanted
+
     def to_message(self) -> dict[str, Any]:
         """The order as JSON values."""
         return asdict(self)

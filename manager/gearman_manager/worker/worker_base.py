@@ -50,6 +50,10 @@ class WorkerBase(WorkerObserver):
         self._hooks = code.hooks
         self._hooks.worker_start()
         self._functions = make_functions(order.functions, code, self._complete)
+        if order.spans:
+            from gearman_manager.worker.job_spans import trace_calls  # large, and only if it is wanted
+
+            trace_calls(self._functions, order)
 
     def _complete(self, returned: object) -> object:
         """What a `setup` or `teardown` returned; a worker with an asyncio loop awaits it."""

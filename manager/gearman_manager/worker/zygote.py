@@ -165,6 +165,9 @@ class Zygote:
 
     def _spawn(self, message: channel.Message) -> None:
         order = Order.from_message(message)
+        if order.spans:
+            with suppress(ImportError):  # the worker says so; here the import is only for all to share
+                import gearman_manager.worker.job_spans  # noqa: F401
         try:
             with group_signals.term_is_kept():
                 pid = os.fork()

@@ -114,6 +114,7 @@ control:
   session: 1h
   peer_token_file: peer.token
   peers: [{url: "https://b:4780/gearman/", name: B, token_file: b.token, ca_file: ca.pem}, "http://c:4780"]
+otel: {endpoint: "http://127.0.0.1:4318", headers_file: otel-headers, interval: 10s, metrics: false, traces: false}
 alerts:
   to: {mail: ops@example.com, webhook: "https://chat.example.com/hooks/1?a=b", command: notify.sh --now}
   rules:
@@ -135,7 +136,7 @@ def full(read: Callable[..., Config], folder: Path) -> Config:
     for name in ("ca.pem", "own.pem", "own.key"):
         (folder / "tls").mkdir(exist_ok=True)
         (folder / "tls" / name).touch()
-    for name in ("read.token", "users", "proxy.token", "peer.token", "b.token", "ca.pem"):
+    for name in ("read.token", "users", "proxy.token", "peer.token", "b.token", "ca.pem", "otel-headers"):
         (folder / name).touch()
     return read(EVERY_KEY, {}, {"conf.d/README": "no YAML file"})
 
@@ -161,6 +162,7 @@ def test_every_key_is_accepted(full: Config) -> None:
         full.alerts.to,
         full.alerts.rules,
         full.alerts.smtp,
+        full.otel or Section(),
     ]
     assert full.control.trusted_proxy is not None
     sections.append(full.control.trusted_proxy)
