@@ -367,6 +367,7 @@ def test_failures_are_grouped_muted_and_their_letters_changed(pages: Pages) -> N
     assert "raise ValueError(" in page
     assert set(handles) == set(re.findall(r'href="/gearman/dead/([^"]*)"', page))
     assert re.search(r'<svg class="bars"[^>]* aria-label="failures by hour', page)
+    assert f'<a href="/gearman{address}">All failures like this one</a>' in pages.page(f"/dead/{handles[0]}")
     assert "<script>alert" not in page + pages.page("/failures")
     assert forms(pages.page(address, "viewer")) == set()
     assert pages.post(f"{address}/mute", "viewer")[0] == 403
@@ -386,6 +387,7 @@ def test_failures_are_grouped_muted_and_their_letters_changed(pages: Pages) -> N
         late = client.submit_background("fail", "late")
     eventually(lambda: request(socket, "GET", f"/failures/{name}")["dead"] == 4, "one more")
     pages.post("/dead/drop", handle=handles[0])
+    assert f'<a href="/gearman{address}">All failures like this one</a>' in pages.page(f"/jobs/{handles[0]}")
     status, done = pages.post(f"{address}/drop", mark=str(group["mark"]), expected="3")
     assert status == 303
     assert outcomes(pages, done.removeprefix("/gearman")) == {"meant": "3", "forgotten": "2", "gone": "1"}

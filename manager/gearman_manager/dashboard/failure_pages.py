@@ -45,6 +45,10 @@ def add_failure_pages(routes: Blueprint, groups: FailureGroups) -> None:
             first=address_of("failures", chosen),
         )
 
+    @routes.app_context_processor
+    def of_jobs() -> dict[str, object]:
+        return {"group_like": lambda job: groups.like(job["function"], job.get("error", ""), job.get("traceback", ""))}
+
     @routes.get("/failures/<name>")
     def failure(name: str) -> ResponseReturnValue:
         group = groups.show(name, _JOBS)

@@ -109,6 +109,14 @@ class FailureGroups:
         rules = self._privacy.of(row["function"])
         return row | {name: rules.text(row[name]) for name in ("exception", "error", "traceback")}
 
+    def like(self, function: str, error: str, traceback: str) -> str | None:
+        """The id of the group of a failure with that text and traceback; None: there is none, or that can't be read."""
+        name = signature_of(error, traceback, "", tuple(self._roots())).group_of(function)
+        try:
+            return name if self._file.run(partial(group_file.group, name)) is not None else None
+        except HistoryError:
+            return None
+
     def letters(self, name: str, mark: int) -> list[tuple[str, str]]:
         """The dead letters of a group that were known at that mark: handle, and job server.
 

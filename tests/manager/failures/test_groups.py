@@ -107,6 +107,8 @@ def test_failures_are_counted_by_function_exception_and_place(kept: Kept) -> Non
     assert (shown["error"], shown["line"], shown["file"]) == ("KeyError: 'a'", 4, "/w/mail.py")  # the last that came
     assert [job["handle"] for job in shown["jobs"]] == ["H:a:4", "H:a:2"]
     assert sum(shown["hours"]) == 3
+    assert kept.groups.like("mail", "KeyError: 'c'", TRACE.format(line=99, text="c")) == first["id"]
+    assert kept.groups.like("mail", "KeyError: 'c'", "") is None
     with pytest.raises(NotFound):
         kept.groups.show("none", 1)
 
