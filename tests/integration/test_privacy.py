@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from email import message_from_bytes, policy
 from typing import Any
 
 import pytest
@@ -91,7 +92,8 @@ class Private:
         return jobs
 
     def told(self) -> str:
-        return "\n".join(envelope.content.decode() for envelope in self.mails.mailbox.envelopes)
+        mails = (message_from_bytes(each.content, policy=policy.default) for each in self.mails.mailbox.envelopes)
+        return "\n".join(f"{mail['Subject']}\n{mail.get_content()}" for mail in mails)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +127,14 @@ def everything(private: Private, pages: Pages) -> dict[str, str]:
     paths = [f"/api/v1{path}" for path, methods in document["paths"].items() if "get" in methods]
     paths += ["/", "/functions", "/jobs", "/dead", "/schedules", "/servers", "/failures", "/history", "/metrics"]
     paths += [f"/functions/{name}" for name in ("sign_up", "log_in", "send")]
-    paths += ["/pools/all", "/pools/all/workers/1", "/jobs?function=held", "/dead?function=sign_up"]
+    paths += [
+        "/pools/all",
+        "/pools/all/workers/1",
+        "/jobs?function=held",
+        "/jobs?state=finished",
+        "/jobs?text=bob",
+        "/dead?function=sign_up",
+    ]
     for handle in private.handles.values():
         paths += [f"{root}/{family}/{handle}" for root in ("", "/api/v1") for family in ("jobs", "dead")]
         paths += [f"/functions/{name}?like={handle}" for name in ("sign_up", "log_in", "send")]

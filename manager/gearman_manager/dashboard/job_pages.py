@@ -35,7 +35,7 @@ CONDITIONS: Final = {"jobs": ("function", "tag", "key", "state"), "dead": ("func
 _APART: Final = frozenset(
     {
         *("handle", "function", "state", "progress", "error", "traceback", "workload", "workload_base64", "bytes"),
-        *("options", "tags", "headers"),
+        *("options", "tags", "headers", "is_redacted"),
     }
 )
 _MOMENTS: Final = frozenset(
