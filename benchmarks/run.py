@@ -20,6 +20,7 @@ import backlog
 import client_calls
 import cluster
 import durable
+import finished
 import history
 import instructions
 import job_options
@@ -62,6 +63,7 @@ SUBJECTS: Final = {
     "manager": Subject(manager.report, rounds=3),
     "reload": Subject(reload.report, rounds=3),
     "scrape": Subject(scrape.report, rounds=3),
+    "finished": Subject(finished.report, rounds=3),
     "watched": Subject(watched.report, rounds=1),
     "history": Subject(history.report, rounds=1),
     "background": Subject(background.report, rounds=3),

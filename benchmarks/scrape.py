@@ -39,7 +39,7 @@ class Figures(NamedTuple):
     size_kb: float
 
 
-class _Socket(http.client.HTTPConnection):
+class Socket(http.client.HTTPConnection):
     """A connection to a control socket."""
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +55,7 @@ class _Socket(http.client.HTTPConnection):
         return self.getresponse().read()
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """The processor time of all threads of a process, which the scheduler counts in nanoseconds."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
@@ -63,22 +63,22 @@ def _cpu_s(pid: int) -> float:
 
 def _measure(running: RunningManager, accept: str) -> Figures:
     path = running.folder / "run" / "control.sock"
-    connection = _Socket(path)
+    connection = Socket(path)
     size_kb = len(connection.get("/metrics", accept)) / 1e3
-    idle_cpu_s, began = _cpu_s(running.process.pid), time.monotonic()
+    idle_cpu_s, began = cpu_s(running.process.pid), time.monotonic()
     time.sleep(2)
-    idle_share = (_cpu_s(running.process.pid) - idle_cpu_s) / (time.monotonic() - began)
-    cpu_s, began = _cpu_s(running.process.pid), time.monotonic()
+    idle_share = (cpu_s(running.process.pid) - idle_cpu_s) / (time.monotonic() - began)
+    before_s, began = cpu_s(running.process.pid), time.monotonic()
     for _ in range(SCRAPES):
         connection.get("/metrics", accept)
     took_s = time.monotonic() - began
-    cpu_s = _cpu_s(running.process.pid) - cpu_s - idle_share * took_s
-    return Figures(cpu_s / SCRAPES * 1e3, took_s / SCRAPES * 1e3, size_kb)
+    spent_s = cpu_s(running.process.pid) - before_s - idle_share * took_s
+    return Figures(spent_s / SCRAPES * 1e3, took_s / SCRAPES * 1e3, size_kb)
 
 
 def _longest_hold_ms(running: RunningManager, accept: str | None, folder: Path) -> float:
     """The longest time that the loop was held during some scrapes; None: in two seconds without any."""
-    connection = _Socket(running.folder / "run" / "control.sock")
+    connection = Socket(running.folder / "run" / "control.sock")
     connection.get("/metrics")  # the first one imports something
     traced_manager.reset(folder)
     if accept is None:

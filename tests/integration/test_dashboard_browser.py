@@ -306,7 +306,11 @@ def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) 
     with site.manager.client() as client:
         waiting = client.submit_background("gate", b"/nowhere", tags=["blue"])
         dead = client.submit_background("fail", b"x")
-    page = site.open("admin", "/dead")
+        over = client.submit_background("gate", b"/nowhere")
+    site.manager.command("jobs", "cancel", over)
+    page = site.open("admin", "/jobs?state=cancelled")
+    expect(page.get_by_role("link", name=over)).to_be_visible(timeout=20_000)
+    page.goto(f"{site.url}/dead")
     expect(page.get_by_role("link", name=dead)).to_be_visible()
     page.goto(f"{site.url}/failures")
     failure = page.get_by_role("link", name="ValueError in fail.fail")
@@ -317,6 +321,7 @@ def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) 
     paths |= {"function": "/functions/nap", "jobs": "/jobs", "job": f"/jobs/{waiting}", "failed": "/dead"}
     paths |= {"failed-job": f"/dead/{dead}", "schedules": "/schedules", "servers": "/servers", "history": "/history"}
     paths |= {"table": "/?range=24h&table=1", "task": "/functions/greet"}
+    paths |= {"finished": "/jobs?state=finished&text=x", "finished-job": f"/jobs/{over}"}
     paths |= {"all": "/dead/all", "failures": "/failures", "failure": group, "peers": "/peers"}
     axe, found = Axe(), []
     for name, path in {**paths, "error": "/nowhere", "login": "/login?said=x"}.items():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from gearman_manager.config.models import FinishedJobs
+from gearman_manager.control.turns import Turns
 from gearman_manager.errors import NotNow
 from gearman_manager.finished import table
 from gearman_manager.finished.attempt import FinishedAttempt
@@ -104,7 +105,7 @@ class Keeper:
         """
         self._check()
         where, values = wanted.condition(before)
-        return list(map(self.show, self._file.run(partial(table.listed, where, values, limit))))
+        return self._shown(self._file.run(partial(table.listed, where, values, limit)))
 
     def attempts_of(self, handle: str) -> list[dict[str, Any]]:
         """What is kept of a job, its last attempts, the first one first; none: nothing is.
@@ -112,7 +113,14 @@ class Keeper:
         Raises:
             HistoryError: it can't be read.
         """
-        return list(map(self.show, self._file.run(partial(table.attempts_of, handle)))) if self.is_on else []
+        return self._shown(self._file.run(partial(table.attempts_of, handle))) if self.is_on else []
+
+    def _shown(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        turns, shown = Turns(), []
+        for row in rows:
+            shown.append(self.show(row))
+            turns.others()
+        return shown
 
     def _check(self) -> None:
         if not self.is_on:
