@@ -8,6 +8,7 @@ from typing import Final
 
 _log = logging.getLogger("otel")
 _LIBRARY: Final = "opentelemetry"
+_EXPORTERS: Final = "opentelemetry.exporter"
 
 
 class _FirstWord(logging.Handler):
@@ -27,7 +28,8 @@ class Collector:
     def __init__(self) -> None:
         self._said = _FirstWord()
         library = logging.getLogger(_LIBRARY)
-        library.handlers, library.propagate = [self._said], False
+        library.handlers, library.propagate = [logging.NullHandler()], False
+        logging.getLogger(_EXPORTERS).addHandler(self._said)
         self._lock = threading.Lock()
         self._is_away = False
 

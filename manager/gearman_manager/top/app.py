@@ -30,7 +30,7 @@ Leaving   q, Ctrl-C; with Ctrl-Z to the shell, where fg comes back
 
 IDLE, BUSY, START   workers that wait for a job, run one, or are about to come
 QUEUE, WAIT         jobs that can start now; all that wait, delayed ones too
-DONE, FAIL          jobs since the pool is there, or the worker
+DONE, FAIL, /MIN    jobs since the pool is there, or the worker; ended in a minute
 MEM                 memory that belongs to no file
 FOR                 how long the job has run; of several jobs the oldest
 CPU, AGE            the worker's processor time, and how long it has lived

@@ -37,8 +37,8 @@ class Column:
     takes_the_rest: bool = False
 
 
-def _number(name: str, title: str, width: int) -> Column:
-    return Column(title, width, lambda row: short(row[name]), lambda row: row[name] or 0)
+def _number(name: str, title: str, width: int, **options: Any) -> Column:
+    return Column(title, width, lambda row: short(row[name]), lambda row: row[name] or 0, **options)
 
 
 def _name(row: Row) -> tuple[str, int, str]:
@@ -85,6 +85,7 @@ POOLS: Final = (
     _number("queued", "QUEUE", 5),
     _number("waiting", "WAIT", 5),
     _number("done", "DONE", 5),
+    _number("done_per_minute", "/MIN", 5, from_width=100),
     _number("failed", "FAIL", 5),
     Column("MEM", 5, lambda row: short_size(row["memory_bytes"]), lambda row: row["memory_bytes"]),
     _words("why", "WHY", 40, from_width=130, takes_the_rest=True),

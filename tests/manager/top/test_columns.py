@@ -15,7 +15,9 @@ BY_WORKER = {column.title: column for column in WORKERS}
 
 
 def pool(name: str, state: str = "running", **values: Any) -> dict[str, Any]:
-    numbers = dict.fromkeys(("min", "max", "target", "ready", "busy", "queued", "waiting", "done", "failed"), 0)
+    numbers = dict.fromkeys(
+        ("min", "max", "target", "ready", "busy", "queued", "waiting", "done", "failed", "done_per_minute"), 0
+    )
     return {"name": name, "state": state, "functions": [f"do_{name}"], "why": "", **numbers, "memory_bytes": 0} | values
 
 
