@@ -104,6 +104,7 @@ class PlainJobs:
         if self._events.wants_jobs:
             return list(handles)
         assigned, jobs, ended = worker.assigned, self._jobs, END[RUNNING]
+        note = self._life.endings.note_success
         others = []
         for handle in handles:
             job = assigned.get(handle)
@@ -121,6 +122,8 @@ class PlainJobs:
             if function.throttle is not None or function.keep_result_s is not None:
                 others.append(handle)
                 continue
+            if note is not None:
+                note(job, worker, b"")
             del assigned[handle]
             job.worker = None
             job.state = ended

@@ -143,6 +143,15 @@ def test_events_tell_of_each_end(broker: BrokerHarness) -> None:
     assert ended == [JobEnded(handle, b"f", "WORK_COMPLETE") for handle in handles]
 
 
+def test_those_who_keep_ends_hear_of_each(make_broker: Callable[..., BrokerHarness]) -> None:
+    broker = make_broker(finished_jobs=10)
+    _, worker, handles = holding(broker)
+    worker.send(JOBS_COMPLETE, b"\0".join(handles))
+    lines = broker.peer("127.0.0.1").text(b"jobs finished").split(b"\n")[:JOBS]
+    columns = [line.split(b"\t") for line in lines]
+    assert [(row[2], row[7]) for row in columns] == [(handle, b"complete") for handle in handles]
+
+
 def test_a_job_that_was_stopped_or_cancelled_ends_as_by_a_packet_of_its_own(broker: BrokerHarness) -> None:
     client, worker, handles = holding(broker, "SUBMIT_JOB")
     admin = broker.peer("127.0.0.1")
