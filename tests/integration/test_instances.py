@@ -161,7 +161,7 @@ def test_at_the_end_both_are_gone_and_so_are_their_files(napping: RunningManager
     assert {file.name for file in (napping.folder / "run").glob("policies*")} == {"policies.yaml", "policies-2.yaml"}
     assert napping.stop() == 0
     assert [pid for pid in servers.values() if psutil.pid_exists(pid)] == []
-    assert [file.name for file in (napping.folder / "run").iterdir()] == ["lock"]
+    assert {file.name for file in (napping.folder / "run").iterdir()} == {"lock", "history.db"}
 
 
 def test_a_drain_speaks_of_both_and_ends_them_when_the_workers_of_others_are_done(napping: RunningManager) -> None:
