@@ -309,15 +309,18 @@ class Session:
         return bool(self._withheld) and isinstance(self._withheld[0], LongAnswer)
 
     def send_piece(self) -> None:
-        """Move the next piece of the answer to `out`; after the last, the replies that have waited for it."""
+        """Move the next piece of the answer to `out`; after the last, the replies that have waited for it.
+
+        An empty piece only lets others have their turn.
+        """
         answer = self._withheld[0]
         assert isinstance(answer, LongAnswer)
         piece = next(answer.pieces, None)
-        if piece is not None:
-            self.out.append(piece)
-        else:
+        if piece is None:
             self.unhold()
             answer.release(b"")
+        elif piece:
+            self.out.append(piece)
 
     def withhold(self) -> WithheldReply:
         """Leave a gap for a reply that must not leave yet."""

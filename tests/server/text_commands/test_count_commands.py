@@ -6,8 +6,9 @@ from typing import Any
 
 from gearman_client.packet import PacketType
 from gearman_server.jobs.job_counts import BUCKETS_S, COUNTERS
+from gearman_server.text_commands.tables import PIECE_LINES
 
-from ..broker_harness import UNIX_TIME, BrokerHarness
+from ..broker_harness import UNIX_TIME, BrokerHarness, lines_run
 
 
 def counts(broker: BrokerHarness) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
@@ -73,5 +74,18 @@ def test_rare_ends_are_counted_too(broker: BrokerHarness) -> None:
 
 
 def test_functions_without_a_job_have_no_line(broker: BrokerHarness) -> None:
-    broker.worker(*(b"f%d" % number for number in range(50)))
-    assert counts(broker)[1] == {}
+    broker.worker(*(b"f%d" % number for number in range(20 * PIECE_LINES)))
+    broker.peer().submit(b"f7")
+    assert counts(broker)[1].keys() == {"f7"}
+
+
+def test_very_many_functions_without_a_job_are_passed_over_in_turns(broker: BrokerHarness) -> None:
+    broker.worker(*(b"f%d" % number for number in range(20 * PIECE_LINES)))
+    peer = broker.peer()
+    peer.begin((0, b"counts"))
+    assert peer.take_bytes().startswith(b"since")
+    turns = 0
+    while peer.session.has_piece:
+        assert lines_run(peer.session.send_piece) < 60 * PIECE_LINES
+        turns += 1
+    assert turns > 15
