@@ -200,10 +200,10 @@ def purge(context: click.Context, /, yes: bool, **conditions: Any) -> None:
     waits = f"for {body['function']}" if "function" in body else "for any function"
     found = count(context, "jobs", body)
     expected = found["waiting"] + found["delayed"]
-    if not expected:
-        click.echo(f"0 cancelled: nothing{_that(body)} waits {waits}")
-        return
     if not yes:
+        if not expected:
+            click.echo(f"0 cancelled: nothing{_that(body)} waits {waits}")
+            return
         _confirm(f"Cancel {counted(expected, 'job')}{_that(body)} that wait {waits}? They will not run")
     told(change_all(context, "/jobs/all/cancel", body, found, expected), "cancelled")
 
