@@ -49,7 +49,8 @@ class Collector:
         self._servers = servers
         self._keeper = keeper
         self._receivers: list[Receive] = []
-        self._readers: dict[Address, Any] = {}
+        #: By address and how it is reached: two that differ in their TLS are equal otherwise.
+        self._readers: dict[tuple[Address, object], Any] = {}
         self._greenlet = gevent.Greenlet(self._run)
         self._ending = gevent.event.Event()
         #: Ends that no server has kept long enough, since the manager's start.
@@ -81,11 +82,11 @@ class Collector:
 
     def _run(self) -> None:
         while True:
-            wanted = set(self._servers()) if self._keeper.is_on else set()
-            for address in self._readers.keys() - wanted:
-                self._readers.pop(address).kill(block=False)
-            for address in wanted - self._readers.keys():
-                self._readers[address] = gevent.spawn(self._read_forever, address)
+            wanted = {(each, each.tls) for each in self._servers()} if self._keeper.is_on else set()
+            for gone in self._readers.keys() - wanted:
+                self._readers.pop(gone).kill(block=False)
+            for new in wanted - self._readers.keys():
+                self._readers[new] = gevent.spawn(self._read_forever, new[0])
             gevent.sleep(EVERY_S)
 
     def _read_forever(self, address: Address) -> None:

@@ -89,7 +89,7 @@ def _line(row: LateEnd, offset: float) -> bytes:
         b"%d" % row.workload_bytes,
         printable(row.workload),
         printable(row.result),
-        b"" if progress is None else printable(progress[0][:32] + b"/" + progress[1][:32]),
-        b"" if row.options is None else printable(b"\0".join(row.options.tags)),
+        b"" if progress is None else printable(progress[0] + b"/" + progress[1]),
+        printable(b"\0".join(row.tags)),
     )
     return b"\t".join(columns) + b"\n"

@@ -8,7 +8,12 @@ import pytest
 
 from gearman_client.extensions import STOP_JOB, SUBMIT_JOB_WITH, THROTTLE_KEY, WORK_FAILURE
 from gearman_client.packet import PacketType
-from gearman_server.ending.late_ends import ERROR_BYTES, TRACEBACK_BYTES, WORKLOAD_BYTES
+from gearman_server.ending.late_ends import (
+    ERROR_BYTES,
+    PROGRESS_BYTES,
+    TRACEBACK_BYTES,
+    WORKLOAD_BYTES,
+)
 from gearman_server.jobs.endings import RESULT_BYTES
 from gearman_server.jobs.job import Job
 from gearman_server.jobs.policies import TIMEOUT_GRACE_S, FunctionPolicy
@@ -254,6 +259,16 @@ def test_nothing_is_kept_unless_the_operator_says_so(make_broker: Callable[..., 
 def test_an_unknown_argument_is_refused(broker: BrokerHarness) -> None:
     for words in (b"H:x:1", b"function=f"):
         assert broker.peer().text(b"jobs finished " + words).startswith(b"ERR INVALID_ARGUMENTS ")
+
+
+def test_a_kept_end_is_small_whatever_the_worker_sends(broker: BrokerHarness) -> None:
+    worker = broker.worker(b"f")
+    broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
+    handle = worker.grab_handle()
+    worker.send(PacketType.WORK_STATUS, handle, b"1" * 5000, b"2" * 5000)
+    worker.send(PacketType.WORK_COMPLETE, handle, b"")
+    [row] = page(broker)[0]
+    assert row["progress"] == b"1" * PROGRESS_BYTES + b"/" + b"2" * PROGRESS_BYTES
 
 
 def test_a_kept_end_holds_no_job(broker: BrokerHarness) -> None:
