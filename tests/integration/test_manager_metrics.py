@@ -78,6 +78,7 @@ def check_one_job(scraped: RunningManager, seen: dict[str, Metric]) -> None:
     assert value(seen, "gearman_manager_job_server_up", server=scraped.address) == 1
     assert value(seen, "gearman_manager_job_server_restarts_total", server=scraped.address) == 0
     assert value(seen, "gearman_manager_log_lines_lost_total", reason="unwritten") == 0
+    assert value(seen, "gearman_manager_finished_jobs_missed_total") == 0
     assert value(seen, "process_cpu_seconds_total") is not None
 
 

@@ -17,6 +17,7 @@ class ManagerFigures:
     code_errors: int
     unwritten: int
     over_budget: int
+    missed_ends: int
     labels: str = ""
 
 
@@ -57,6 +58,12 @@ MANAGER_FAMILIES: Final[tuple[AnyFamily[ManagerFigures], ...]] = (
         "Log lines that are lost: the log's destination did not take them, or a worker wrote more than log.max_output.",
         "reason",
         lambda row: [("unwritten", row.unwritten), ("max_output", row.over_budget)],
+    ),
+    Family(
+        "gearman_manager_finished_jobs_missed",
+        "counter",
+        "Ends of jobs and attempts that are not kept, because they came faster than they are read.",
+        lambda row: row.missed_ends,
     ),
 )
 

@@ -53,6 +53,7 @@ class Sources:
     sizes: PoolSizes
     queues: Queues
     job_servers: JobServers
+    missed_ends: Callable[[], int]  #: of finished jobs, since the start
 
 
 class Scrape:
@@ -92,7 +93,7 @@ class Scrape:
         current = self._sources.generations.current
         number = current.number if current is not None else 0
         errors = len(self._sources.generations.errors)
-        row = ManagerFigures(__version__, number, errors, LOST.unwritten, LOST.over_budget)
+        row = ManagerFigures(__version__, number, errors, LOST.unwritten, LOST.over_budget, self._sources.missed_ends())
         yield from _exposed(MANAGER_FAMILIES, [row], is_openmetrics)
 
     def _servers(self, pages: Pages, is_openmetrics: bool) -> Iterator[bytes]:

@@ -109,5 +109,13 @@ def serve_routes(
         peers=parts.peers,
     )
     app.register_blueprint(dashboard_routes(pages))
-    scraped = Sources(parts.generations, workforce, parts.autoscaler, parts.sizes, queues, parts.job_servers)
+    scraped = Sources(
+        parts.generations,
+        workforce,
+        parts.autoscaler,
+        parts.sizes,
+        queues,
+        parts.job_servers,
+        lambda: parts.finished.missed,
+    )
     app.register_blueprint(metrics_routes(Scrape(scraped)))
