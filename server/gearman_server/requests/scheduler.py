@@ -177,8 +177,11 @@ class Scheduler:
         scheduled = self._scheduled.get(name)
         if scheduled is None:
             return False
-        if scheduled.mark.paused_at is None:
-            self._set_pause(scheduled, scheduled.mark._replace(paused_at=self._agenda.unix_time()))
+        is_paused = scheduled.mark.paused_at is not None
+        if not is_paused or self.refresh is not None:  # another server may have ended the pause
+            since = scheduled.mark.paused_at or self._agenda.unix_time()
+            self._set_pause(scheduled, scheduled.mark._replace(paused_at=since))
+        if not is_paused:
             self._events.emit(SchedulePaused(identity, name))
         return True
 
@@ -187,11 +190,14 @@ class Scheduler:
         scheduled = self._scheduled.get(name)
         if scheduled is None:
             return False
-        if scheduled.mark.paused_at is not None:
-            handled = max(scheduled.mark.handled_until, self._agenda.unix_time())
+        is_paused = scheduled.mark.paused_at is not None
+        if is_paused or self.refresh is not None:  # another server may have paused it
+            unix_time = self._agenda.unix_time()
+            handled = max(scheduled.mark.handled_until, unix_time) if is_paused else scheduled.mark.handled_until
             self._set_pause(scheduled, scheduled.mark._replace(paused_at=None, handled_until=handled))
-            self._events.emit(ScheduleResumed(identity, name))
             self._alarm.by(self._agenda.now)
+        if is_paused:
+            self._events.emit(ScheduleResumed(identity, name))
         return True
 
     def when_written(self, then: Callable[[], None]) -> None:

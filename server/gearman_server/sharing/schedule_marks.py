@@ -6,6 +6,7 @@ with their jobs: see `schedule_runs.py`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -127,7 +128,7 @@ def _change(connection: Connection, changes: Mapping[str, ScheduleMark | None]) 
             if not (add_mark(connection, name, mark) if mark is not None else not has_mark(connection, name)):
                 left[name] = mark
         elif mark is None:
-            set_mark(connection, name, row._replace(timing=FORGOTTEN, paused_at=None))
+            set_mark(connection, name, row._replace(timing=FORGOTTEN))
         elif row.timing != mark.timing:
             is_absurd = row.handled_until > mark.handled_until + ABSURD_S
             handled = mark.handled_until if is_absurd else max(row.handled_until, mark.handled_until)
@@ -145,6 +146,7 @@ def _pause(connection: Connection, pauses: Mapping[str, ScheduleMark]) -> dict[s
         elif mark.paused_at is not None:
             set_mark(connection, name, row._replace(paused_at=row.paused_at or mark.paused_at))
         elif row.paused_at is not None:
-            handled = max(row.handled_until, mark.handled_until)
+            # What was due meanwhile is not made up for, also if the server that asks did not know of the pause.
+            handled = max(row.handled_until, mark.handled_until, time.time())
             set_mark(connection, name, row._replace(paused_at=None, handled_until=handled))
     return left

@@ -16,7 +16,8 @@ from gearman_server.stores.small_tables import MARK, SCHEDULES, mark_of
 if TYPE_CHECKING:
     from gearman_server.jobs.schedule_rules import ScheduleRun
 
-#: The timing of a schedule that a server no longer has. The time until which its runs are handled stays, for others.
+#: The timing of a schedule that a server no longer has. The time until which its runs are handled stays, for others,
+#: and so does a pause.
 FORGOTTEN: Final = ""
 
 

@@ -185,3 +185,32 @@ def test_a_pause_holds_on_all_servers_and_ends_on_all(scheduled: Scheduled, unti
     until(lambda: len(scheduled.cluster.database.rows("id", "gearman_jobs WHERE function_name = 'f'")) >= paused + 2)
     until(lambda: listed(one)[0][9] == b"")
     assert [row[8] != b"" for row in listed(one)] == [True, True]
+
+
+def test_a_server_that_has_not_heard_of_a_pause_or_its_end_changes_it_all_the_same(scheduled: Scheduled) -> None:
+    scheduled.write(YEARLY)
+    one, other = scheduled.start(), scheduled.start()
+
+    def paused() -> bool:
+        ((paused_at,),) = scheduled.cluster.database.rows("paused_at", "gearman_schedules")
+        return paused_at is not None
+
+    assert one.text(b"schedules pause yearly") == b"OK\r\n"
+    assert other.text(b"schedules resume yearly") == b"OK\r\n"
+    assert not paused()
+    assert one.text(b"schedules pause yearly") == b"OK\r\n"
+    assert paused()
+
+
+def test_a_pause_outlives_a_server_that_no_longer_has_the_schedule(scheduled: Scheduled, until: Until) -> None:
+    scheduled.write(YEARLY)
+    one, other = scheduled.start(), scheduled.start()
+    assert other.text(b"schedules pause yearly") == b"OK\r\n"
+    scheduled.write()
+    scheduled.reread(one)
+    until(lambda: scheduled.timing() == "")
+    assert listed(other)[0][9] != b""
+    scheduled.write(YEARLY)
+    scheduled.reread(one)  # which does not know of the pause any more
+    until(lambda: scheduled.timing() != "")
+    assert listed(one)[0][9] == listed(other)[0][9] != b""
