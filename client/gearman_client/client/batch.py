@@ -209,7 +209,9 @@ class _Line:
         connection, left = self._connection, portion.left
         with Conversation(self._server):
             portion.be_for(self._encode)
-            connection.queue(self._joined([portion.packets[at] for at in left]))
+            is_whole = len(left) == len(portion.packets)
+            packets = portion.packets if is_whole else [portion.packets[at] for at in left]
+            connection.queue(self._joined(packets))
             refusals: list[ServerError] = []
             try:
                 connection.flush(self._limits.deadline)
@@ -253,8 +255,11 @@ def _take_answers(
                 created = handles_of(body, address)
                 if len(created) != len(places):
                     raise ProtocolError(f"{address} answered {len(places)} submissions with {len(created)} handles")
-                for place, handle in zip(places, created, strict=True):
-                    handles[place] = handle
+                if len(created) == len(handles):
+                    handles[:] = created
+                else:
+                    for place, handle in zip(places, created, strict=True):
+                        handles[place] = handle
                 return
             elif packet_type == PacketType.ERROR:
                 next_place()

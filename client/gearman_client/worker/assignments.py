@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import repeat
 from typing import Final, Protocol
 
 from gearman_client.errors import ProtocolError
@@ -84,14 +85,13 @@ def jobs_of_list(link: JobLink, functions: Mapping[bytes, str], body: bytes) -> 
         function, digits, rest = body.split(b"\0", 2)
         count = count_of(digits, MAX_JOBS_AT_ONCE)
         names = rest.split(b"\0", 2 * count)
-        handles, uniques, workloads = names[:count], names[count:-1], split_workloads(names[-1], count)
-        name = functions.get(function) or to_text(function)
-        return [
-            WorkerJob(link, handle, name, unique, workload, 1)
-            for handle, unique, workload in zip(handles, uniques, workloads, strict=True)
-        ]
+        if len(names) != 2 * count + 1:
+            raise ValueError(f"it holds no {count} handles and unique keys")
+        workloads = split_workloads(names.pop(), count)
     except ValueError as error:
         raise ProtocolError(f"a PLAIN_JOBS_ASSIGNED that can't be read: {error}") from None
+    name = functions.get(function) or to_text(function)
+    return list(map(WorkerJob, repeat(link), names[:count], repeat(name), names[count:], workloads, repeat(1)))
 
 
 def assignment_handlers(assign: Assign) -> dict[int, Callable[[bytes], None]]:

@@ -70,15 +70,15 @@ class OrphanLink(ServerLink):
 
     def _tell_of_done(self) -> None:
         """Queue the ends of jobs without a result, in front of what is queued next."""
-        connection, done = self.connection, self.done
-        if done and connection is not None:
-            self._note_done()
-            connection.queue(encode_request(JOBS_COMPLETE, *self._unconfirmed[-len(done) :]))
+        connection = self.connection
+        if self.done and connection is not None:
+            connection.queue(encode_request(JOBS_COMPLETE, *self._note_done()))
 
-    def _note_done(self) -> None:
-        """They are sent, or lost with the connection, as other answers."""
+    def _note_done(self) -> list[bytes]:
+        """They are sent, or lost with the connection, as other answers. Returns their handles."""
         done, self.done = self.done, []
-        self._unconfirmed += [job.handle_bytes for job in done]
+        handles = [job.handle_bytes for job in done]
+        self._unconfirmed += handles
         if self.store_id:
             now = monotonic()
             for job in done:
@@ -86,8 +86,9 @@ class OrphanLink(ServerLink):
             if self._is_dead:
                 self._tell_last_answers()
         if self._stops.handles:
-            for job in done:
-                self._stops.answered(job.handle_bytes)
+            for handle in handles:
+                self._stops.answered(handle)
+        return handles
 
     def tell(self, connection: Connection | None, packet: bytes, attempt: int = 0) -> None:
         """Send a report of a running job."""
