@@ -200,7 +200,7 @@ def test_stop_finishes_running_jobs_takes_no_new_ones_and_leaves_nothing_behind(
     assert answers == [str(worker["pid"]).encode()]
     assert waiting not in manager.log()
     assert not any(alive(pid) for pid in family)
-    assert sorted(file.name for file in (manager.folder / "run").iterdir()) == ["lock"]
+    assert sorted(file.name for file in (manager.folder / "run").iterdir()) == ["history.db", "lock"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
