@@ -155,6 +155,10 @@ def test_the_page_of_a_job_tells_what_happened_also_when_it_is_gone(kept: Kept) 
     page = kept.page(f"/jobs/{kept.cancelled}")
     assert 'class="badge cancelled"' in page
     assert "began" not in page
+    page = kept.page(f"/jobs/{kept.running}")
+    assert re.search(
+        r'<li>queued <time.*?<li aria-current="step"><b><bdi>running</bdi></b> \(attempt 1\)', page, re.DOTALL
+    )
 
 
 def test_hostile_texts_are_shown_as_texts(kept: Kept) -> None:
