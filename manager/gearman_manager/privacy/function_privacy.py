@@ -15,7 +15,7 @@ from urllib.parse import unquote_plus
 from gearman_manager.privacy.key_rules import key_rules
 from gearman_manager.privacy.keyed_values import KeyedValue, keyed_values, placed_values
 from gearman_manager.privacy.printed_form import as_printed, from_printed
-from gearman_manager.privacy.workload_form import has_keys
+from gearman_manager.privacy.workload_form import has_keys, lists_a_key
 
 #: Stands for a value that is not shown.
 MARK: Final = "[redacted]"
@@ -25,6 +25,8 @@ MOST_CHARACTERS: Final = 32768
 _SHORTEST_VALUE: Final = 4
 _LONGEST_VALUE: Final = 4096
 _MOST_VALUES: Final = 200
+#: Stands in a text for what is to become the mark, in which a later value might be found.
+_PLACE: Final = "\0"
 _NO_SECRETS: Final = frozenset({"true", "false", "null", "True", "False", "None"})
 #: Texts, numbers and words of a workload; the second of each pair is there if it is a key.
 _LEAVES: Final = re.compile(
@@ -58,22 +60,24 @@ class FunctionPrivacy:
         if not self.redact:
             return printed
         text = from_printed(_bounded(printed))
-        if not has_keys(text):
+        if not has_keys(text) or lists_a_key(text, key_rules(self.redact).patient()):
             return None
         shown = self._without_values(text)
         return printed if shown == text and len(printed) <= MOST_CHARACTERS else as_printed(shown)
 
     def text(self, text: str, workload: str = "") -> str:
         """An error, a traceback, a line of a log: without the values of its keys, and without those values that the
-        rules hide in the job's workload (in its printed form), wherever they stand."""
+        rules hide in the job's workload (in its printed form), wherever they stand. Of too many values
+        nothing is told."""
         if not self.hides or not text:
             return text
         text = _bounded(text)
         secrets = self._secrets(from_printed(workload[:MOST_CHARACTERS])) if workload else ()
-        if secrets:
-            any_of_them = "|".join(map(re.escape, secrets))
-            text = re.sub(any_of_them, MARK, text)
-        return self._without_values(text)
+        if secrets is None:
+            return MARK
+        for secret in secrets:  # one by one: an expression of all of them could take very long
+            text = text.replace(secret, _PLACE)
+        return self._without_values(text).replace(_PLACE, MARK)
 
     def mapping(self, pairs: Mapping[str, str], workload: str = "") -> dict[str, str]:
         """Pairs such as headers, by their keys."""
@@ -84,25 +88,25 @@ class FunctionPrivacy:
         if self.redacted_places:
             text = _replaced(text, placed_values(text, self.redacted_places))
         rules = key_rules(self.redact)
-        return _replaced(text, keyed_values(text, rules.hide)) if self.redact and rules.may_concern(text) else text
+        return _replaced(text, keyed_values(text, rules.patient())) if self.redact and rules.may_concern(text) else text
 
-    def _secrets(self, workload: str) -> tuple[str, ...]:
-        """The values of a workload that are not shown, the longest first."""
+    def _secrets(self, workload: str) -> tuple[str, ...] | None:
+        """The values of a workload that are not shown, the longest first; None: there are too many."""
         if self.shows_workloads:
             found_values = [*placed_values(workload, self.redacted_places)] if self.redacted_places else []
-            found_values += keyed_values(workload, key_rules(self.redact).hide)
+            found_values += keyed_values(workload, key_rules(self.redact).patient())
             hidden = [workload[value.start : value.end] for value in found_values]
         else:
             hidden = [workload]
         found: dict[str, None] = {}
         for content in hidden:
             leaves = (leaf[leaf.lastindex or 0] for leaf in _LEAVES.finditer(content) if _is_value(leaf))
-            for written in (content.strip(), *islice(leaves, _MOST_VALUES)):
+            for written in (content.strip(), *islice(leaves, _MOST_VALUES + 1)):
                 for form in (written, _decoded(written), unquote_plus(written)):
                     if _SHORTEST_VALUE <= len(form) <= _LONGEST_VALUE and form not in _NO_SECRETS:
                         found[form] = None
-            if len(found) >= _MOST_VALUES:
-                break
+            if len(found) > _MOST_VALUES:
+                return None
         return tuple(sorted(found, key=len, reverse=True))
 
 

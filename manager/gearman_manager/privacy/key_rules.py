@@ -1,13 +1,14 @@
 """Rules for keys: a plain name is a key, in any letter case; `/…/` is a regular expression that is searched in keys.
 
 The keys are others' words, and Python's regular expressions can take exponential time: an expression that could is
-refused when the configuration is read, and of a very long key only the begin is looked at. Pure.
+refused when the configuration is read, of a very long key only the begin is looked at, and of a text's keys only so
+many are searched. Pure.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -15,8 +16,13 @@ from typing import Final
 KEY_CHARACTERS: Final = 64
 RULE_CHARACTERS: Final = 200
 MOST_RULES: Final = 100
-#: Ways through an expression by `?` and `|`, which a search may have to try at each place.
+#: Ways through an expression by `?` and `|`, which a search may have to try at each place, and with a repetition.
 _MOST_WAYS: Final = 256
+_MOST_WAYS_WITH_REPEAT: Final = 4
+#: Searches for keys of one text that were not seen before, each with one expression. New keys behind these count as
+#: private, so that nobody has to wait for a text with thousands of them.
+_MOST_SEARCHES: Final = 300
+_LEAST_KEYS: Final = 10
 #: Keys whose answers are remembered.
 _REMEMBERED: Final = 4096
 #: What counts in an expression: an escaped character, a set of characters, quantifiers, alternatives, groups.
@@ -43,28 +49,44 @@ class KeyRules:
     def __init__(self, rules: Sequence[str]) -> None:
         """`rules` as `checked_rule` gives them."""
         self._names = frozenset(rule.casefold() for rule in rules if not _is_expression(rule))
-        self._expressions = [re.compile(rule[1:-1], re.IGNORECASE) for rule in rules if _is_expression(rule)]
+        expressions = [f"(?:{rule[1:-1]})" for rule in rules if _is_expression(rule)]
+        self._expression = re.compile("|".join(expressions), re.IGNORECASE) if expressions else None
+        self._most_new_keys = max(_LEAST_KEYS, _MOST_SEARCHES // max(1, len(expressions)))
         self._answers: dict[str, bool] = {}
 
     def may_concern(self, text: str) -> bool:
         """False if no key of a text can be meant, which most lines of a log tell at once."""
-        if self._expressions or "\\u" in text or "%" in text:
+        if self._expression is not None or "\\u" in text or "%" in text:
             return True
         folded = text.casefold()
         return any(name in folded for name in self._names)
 
     def hide(self, key: str) -> bool:
         """Whether a key's value is not shown."""
-        if not self._expressions:
+        if self._expression is None:
             return key.casefold() in self._names
         key = key[:KEY_CHARACTERS]
         answer = self._answers.get(key)
         if answer is None:
             if len(self._answers) >= _REMEMBERED:
                 self._answers.clear()
-            answer = key.casefold() in self._names or any(each.search(key) for each in self._expressions)
+            answer = key.casefold() in self._names or self._expression.search(key) is not None
             self._answers[key] = answer
         return answer
+
+    def patient(self) -> Callable[[str], bool]:
+        """`hide` for the keys of one text."""
+        left = self._most_new_keys
+
+        def hide(key: str) -> bool:
+            nonlocal left
+            if key[:KEY_CHARACTERS] not in self._answers:
+                left -= 1
+                if left < 0:
+                    return True
+            return self.hide(key)
+
+        return self.hide if self._expression is None else hide
 
 
 @lru_cache(maxsize=256)
@@ -95,7 +117,7 @@ def _check_expression(expression: str) -> None:
         ways *= 2 if part == "?" else 1
         end_of_group = found.end() if part == ")" else -1
     ways *= expression.count("|") + 1
-    if repeats > 1 or ways > _MOST_WAYS:
+    if repeats > 1 or ways > (_MOST_WAYS_WITH_REPEAT if repeats else _MOST_WAYS):
         raise ValueError(
             f"/{expression}/: a search in others' keys must not take long: at most one *, + or {{}} is possible, and "
             f"few ? and |; several rules can stand for one"

@@ -103,7 +103,9 @@ class _Key:
 def _key_before(text: str, at: int) -> _Key | None:
     if not at or not (text[at - 1].isalnum() or text[at - 1] in _END_OF_KEY):
         return None
-    before = text[max(0, at - _WINDOW) : at].rstrip()
+    while at and text[at - 1].isspace():
+        at -= 1
+    before = text[max(0, at - _WINDOW) : at]
     if not before:
         return None
     if before[-1] in "\"'`":

@@ -34,7 +34,8 @@ M = MARK
         ('{"password": "cut in the mi', f'{{"password": "{M}'),
         ('{"password": {"cut": [1, 2', f'{{"password": "{M}"'),
         ('{"password": 12', f'{{"password": "{M}"'),
-        ('["password", "x"]', '["password", "x"]'),
+        ('["pass", "x"]', '["pass", "x"]'),
+        ('{"password"' + " " * 200 + ': "x"}', '{"password"' + " " * 200 + f': "{M}"}}'),
         ("a=1&password=x%20y&b=2", f"a=1&password={M}&b=2"),
         ("pass%77ord=x&user[auth_token]=y&z=1", f"pass%77ord={M}&user[auth_token]={M}&z=1"),
         ("Password: a b c\nTo: bob\n", f"Password: {M}\nTo: bob\n"),
@@ -60,6 +61,8 @@ def test_a_workload_is_shown_without_the_values_of_private_keys(workload: str, s
     [
         *("hunter2", "a plain sentence", "<user><password>x</password></user>", 'a:1:{s:8:"password";s:1:"x";}'),
         *("\x80\x04\x95password", "\0\1\2", "name,password\nbob,x", "a=1\nno pair", "b3Blbg==\n"),
+        *('["password", "x"]', '[["password", "x"]]', '"user","password"\n"alice","x"', "{s3cret}", '{"a": 1} x'),
+        *('["user","password"]\n["alice","x"]', "[login] password x", '{"a": ["b", ["password", "x"', "[1, two]"),
     ],
 )
 def test_a_workload_in_which_no_keys_can_be_told_apart_is_not_shown(workload: str) -> None:
@@ -163,6 +166,26 @@ def test_hostile_texts_take_no_long_time(text: str) -> None:
     began = time.thread_time()
     rules.text(text, as_printed(text))
     assert time.thread_time() - began < 0.5
+
+
+def test_many_values_are_looked_for_one_by_one_and_of_too_many_nothing_is_told() -> None:
+    def failed(values: int) -> str:
+        secrets = ["a" * (4 + number) + "b" for number in range(values)]
+        began = time.thread_time()
+        shown = RULES.text("a" * 32000 + "b and " + secrets[-1], as_printed(json.dumps({"password": secrets})))
+        assert time.thread_time() - began < 0.2
+        return shown
+
+    assert failed(100).endswith(f"a{M} and {M}")
+    assert failed(250) == M
+
+
+def test_keys_for_which_there_was_no_time_are_private() -> None:
+    rules = FunctionPrivacy(tuple(f"/tok|{number}x.*key/" for number in range(100)))
+    began = time.thread_time()
+    shown = rules.workload(as_printed(json.dumps({f"key-{number}-{'a' * 40}": "v" for number in range(1900)})[:32000]))
+    assert time.thread_time() - began < 0.2
+    assert shown is None or M in shown
 
 
 def test_a_long_text_is_cut_and_says_so() -> None:
