@@ -248,7 +248,7 @@ def test_charts_move_on_while_they_are_seen_and_tell_their_figures_under_the_poi
     page.mouse.move(1, 1)
     expect(last).to_have_text(shown)
     with page.expect_request(lambda request: "/charts/pools/nap?range=1h" in request.url):
-        page.clock.run_for(11_000)
+        page.clock.run_for(16_000)
     page.wait_for_load_state("networkidle")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

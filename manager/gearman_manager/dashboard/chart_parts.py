@@ -15,10 +15,13 @@ from gearman_manager.dashboard.shared_parts import SharedParts
 from gearman_manager.errors import ManagerError
 from gearman_manager.history.history_file import HistoryError
 from gearman_manager.series.ranges import DEFAULT, RANGES, Range
+from gearman_manager.series.recorder import EVERY_S
 from gearman_manager.series.reports import Reports
 
 #: Marks below the charts.
 MOST_MARKS: Final = 20
+#: The share of one processor that the making of one page's charts may take: they change when the recorder has looked.
+_SHARE: Final = 0.001
 #: Kinds of marks that stand out.
 _BAD: Final = frozenset({"crash"})
 Report = dict[str, Any]
@@ -29,7 +32,7 @@ class ChartParts:
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
-        self._shared = SharedParts()
+        self._shared = SharedParts(_SHARE, EVERY_S)
 
     def on_page(self, kind: str, name: str = "") -> dict[str, Any]:
         """What a page's template needs: the charts, unless only the part of it that changes is asked for, and the

@@ -36,7 +36,10 @@ class SharedPart:
 class SharedParts:
     """Keeps the last parts, by what they depend on."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = SHARE, longest_s: float = LONGEST_S) -> None:
+        """`share` is the share of one processor that the making of one part may take, unless that made it older than
+        `longest_s`."""
+        self._share, self._longest_s = share, longest_s
         self._parts: dict[Hashable, SharedPart] = {}
         self._turn = BoundedSemaphore()
 
@@ -54,7 +57,7 @@ class SharedParts:
         if part is None or part.until <= now:
             began = time.thread_time()
             text = make()
-            lasts_s = min(max(SHORTEST_S, (time.thread_time() - began) / SHARE), LONGEST_S)
+            lasts_s = min(max(SHORTEST_S, (time.thread_time() - began) / self._share), self._longest_s)
             self._parts = {each: kept for each, kept in self._parts.items() if kept.until > now and each != key}
             while len(self._parts) >= _MOST_KEPT:
                 del self._parts[next(iter(self._parts))]

@@ -190,7 +190,7 @@
 
   // --- charts: asked for by themselves, and seldom
 
-  const withCharts = 10000;
+  const withCharts = 15000;
 
   async function askApart() {
     if (document.hidden || failures) return;
