@@ -26,7 +26,7 @@ from gearman_manager.api.pages import PAGING, cursor_of, id_before, page_of
 from gearman_manager.errors import NotFound
 from gearman_manager.finished.attempt import OUTCOMES
 from gearman_manager.finished.collector import Collector
-from gearman_manager.finished.keeper import Keeper
+from gearman_manager.finished.keeper import MOST_TEXT, Keeper
 from gearman_manager.finished.search import Wanted
 from gearman_manager.finished.told import told, told_in_list
 
@@ -56,7 +56,11 @@ FINISHED: Final = record(**_FIELDS, preview=TEXT)
 ATTEMPT: Final = record(**_FIELDS, traceback=TEXT, workload=TEXT, result=TEXT)
 _CONDITIONS: Final[Mapping[str, Schema]] = {
     **dict.fromkeys(("function", "handle", "unique", "tag"), NAME),
-    "text": {**NAME, "description": "a part of the workload, the error or its traceback, as far as they are kept"},
+    "text": {
+        **NAME,
+        "maxLength": MOST_TEXT,
+        "description": "a part of the workload, the error or its traceback, as far as they are kept",
+    },
     "outcome": {"type": "string", "enum": [*OUTCOMES]},
     "since": {**SECONDS, "description": "those that ended at this time or later, in seconds since 1970"},
     "until": {**SECONDS, "description": "those that ended at this time or earlier"},

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gearman_manager.config.models import FinishedJobs
 from gearman_manager.control.turns import Turns
-from gearman_manager.errors import NotNow
+from gearman_manager.errors import ManagerError, NotNow
 from gearman_manager.finished import table
 from gearman_manager.finished.attempt import FinishedAttempt
 from gearman_manager.finished.search import Wanted
@@ -28,6 +28,10 @@ TIDY_EVERY_S: Final = 60.0
 _WRITE_PATIENCE_S: Final = 60.0
 #: How often room is made for one page: each time a tenth of all.
 _MOST_TRIES: Final = 8
+#: Characters of a text that is looked for.
+MOST_TEXT: Final = 200
+#: Servers that are remembered.
+_MOST_CURSORS: Final = 1000
 
 
 class Keeper:
@@ -43,6 +47,7 @@ class Keeper:
         self.retention_s: Callable[[], Mapping[str, float]] = dict
         #: Makes of a row, as it was kept, what may be shown of it now.
         self.show: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
+        self._cursors: dict[str, str] = {}
         self._tidied_at = 0.0
         self._is_failing = False
 
@@ -53,6 +58,8 @@ class Keeper:
 
     def cursor_of(self, server: str) -> str:
         """Where to go on with a server; empty: at its first end."""
+        if server in self._cursors:
+            return self._cursors[server]
         try:
             return self._file.run(partial(table.cursor_of, server))
         except HistoryError:
@@ -64,6 +71,7 @@ class Keeper:
         bounds = self._bounds()
         if bounds is None:
             return
+        self._note_cursor(server, cursor)
         try:
             self._write(partial(table.insert, attempts, server, cursor, bounds.max_count))
             self._tidy(bounds)
@@ -72,6 +80,13 @@ class Keeper:
             if not self._is_failing:
                 _log.warning("%s; finished jobs are not kept until it can", error)
             self._is_failing = True
+
+    def _note_cursor(self, server: str, cursor: str) -> None:
+        """Remember it: while the file is busy or broken, nothing must be read twice."""
+        self._cursors.pop(server, None)
+        self._cursors[server] = cursor
+        if len(self._cursors) > _MOST_CURSORS:
+            del self._cursors[next(iter(self._cursors))]
 
     def _write(self, insert: Callable[[sqlite3.Connection], None]) -> None:
         for left in reversed(range(_MOST_TRIES)):
@@ -102,8 +117,11 @@ class Keeper:
         Raises:
             HistoryError: they can't be read.
             NotNow: none are kept.
+            ManagerError: too long a text is looked for.
         """
         self._check()
+        if wanted.text is not None and len(wanted.text) > MOST_TEXT:
+            raise ManagerError(f"at most {MOST_TEXT} characters of a text are looked for")
         where, values = wanted.condition(before)
         return self._shown(self._file.run(partial(table.listed, where, values, limit)))
 

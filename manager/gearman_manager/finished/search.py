@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from gearman_manager.finished.table import TAG_MARK
 
-_ESCAPE: Final = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
-_LIKE: Final = "LIKE ? ESCAPE '\\'"
+#: Not LIKE, which takes very long for a long pattern in a text that nearly has it. Capital letters of ASCII alone are
+#: made small by it.
+_HAS_TEXT: Final = " OR ".join(f"instr(lower({column}), lower(?)) > 0" for column in ("workload", "error", "traceback"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,5 @@ class Wanted:
         if self.tag is not None:
             add("instr(tags, ?) > 0", f"{TAG_MARK}{self.tag}{TAG_MARK}")
         if self.text is not None:
-            pattern = f"%{self.text.translate(_ESCAPE)}%"
-            add(f"(workload {_LIKE} OR error {_LIKE} OR traceback {_LIKE})", pattern, pattern, pattern)
+            add(f"({_HAS_TEXT})", self.text, self.text, self.text)
         return f" WHERE {' AND '.join(clauses)}" if clauses else "", values

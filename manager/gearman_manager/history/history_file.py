@@ -9,6 +9,7 @@ import logging
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ MOST_BYTES: Final = 96 << 20
 _PAGE_BYTES: Final = 4096
 #: How long those who wait for an answer do so: the disk may hang.
 PATIENCE_S: Final = 5.0
+#: Instructions of SQLite between two looks at the clock: about a millisecond.
+_LOOK_EVERY: Final = 20_000
 Result = TypeVar("Result")
 Job = Callable[[sqlite3.Connection], Result]
 
@@ -51,6 +54,8 @@ class HistoryFile:
         self._tables: list[str] = []
         self._connection: sqlite3.Connection | None = None
         self._thread: ThreadPool | None = None
+        #: When the job that is carried out is broken off (monotonic seconds).
+        self._until = 0.0
 
     def declare(self, table: str) -> None:
         """A statement `CREATE TABLE IF NOT EXISTS …`, or one for an index, carried out when the file is opened."""
@@ -60,13 +65,14 @@ class HistoryFile:
         """Run a job in the thread, in a transaction of its own; only the calling greenlet waits for it.
 
         Raises:
-            HistoryError: the file can't be used, or it takes longer than `patience_s`; then it may still be done.
+            HistoryError: the file can't be used, or it takes longer than `patience_s`. Then the job is broken off, or
+                not begun, so that others need not wait for it; if the disk hangs it may still be done.
         """
         if self._thread is None:
             self._thread = ThreadPool(1)
         try:
             with gevent.Timeout(patience_s):
-                result, error = self._thread.apply(self._carry_out, (job,))
+                result, error = self._thread.apply(self._carry_out, (job, time.monotonic() + patience_s))
         except gevent.Timeout as late:
             raise HistoryError(f"{self._path} is not ready after {patience_s:g} s") from late
         if error is not None:
@@ -84,8 +90,11 @@ class HistoryFile:
 
     # --- in the thread
 
-    def _carry_out(self, job: Job[Result]) -> tuple[Result | None, Exception | None]:
+    def _carry_out(self, job: Job[Result], until: float) -> tuple[Result | None, Exception | None]:
         """The job's result, or the reason why there is none: of one that is raised here gevent prints a traceback."""
+        self._until = until
+        if self._is_late():
+            return None, OSError("there was no time for it")  # nobody waits for it any more
         try:
             return self._attempt(job), None
         except (sqlite3.Error, OSError, ValueError) as error:  # sqlite3 lets ValueError of texts and numbers through
@@ -106,6 +115,9 @@ class HistoryFile:
         with self._connection:
             return job(self._connection)
 
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._until
+
     def _open(self) -> sqlite3.Connection:
         flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(self._path, flags, 0o600)
@@ -122,6 +134,7 @@ class HistoryFile:
             connection.execute(f"PRAGMA max_page_count = {self._most_pages}")
             for table in self._tables:
                 connection.execute(table)
+            connection.set_progress_handler(self._is_late, _LOOK_EVERY)
         except BaseException:
             connection.close()
             raise

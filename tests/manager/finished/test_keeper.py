@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from gearman_manager.config.models import FinishedJobs
-from gearman_manager.errors import NotNow
+from gearman_manager.errors import ManagerError, NotNow
 from gearman_manager.finished import keeper as keeper_module
 from gearman_manager.finished.keeper import FILE_NAME, Keeper
 from gearman_manager.finished.search import Wanted
 from gearman_manager.finished.table import MOST_ATTEMPTS
-from gearman_manager.history.history_file import HistoryError
+from gearman_manager.history.history_file import HistoryError, HistoryFile
 
 from .conftest import SERVER, Bounds, attempt
 
@@ -145,7 +145,7 @@ def test_a_file_that_cannot_be_written_is_said_once_and_the_rest_goes_on(
     with caplog.at_level(logging.WARNING):
         for number in range(3):
             keeper.keep([attempt(number)], SERVER, "r1.1")
-        assert keeper.cursor_of(SERVER) == ""
+        assert keeper.cursor_of(SERVER) == "r1.1", "nothing is read and told twice"
         with pytest.raises(HistoryError):
             keeper.page(Wanted(), 10, None)
         assert [record.message.partition("; ")[2] for record in caplog.records] == [
@@ -170,3 +170,21 @@ def test_nothing_is_kept_or_told_while_it_is_off(keeper: Keeper, bounds: Bounds,
     with pytest.raises(NotNow, match=r"not kept: `control.listen` or `history.finished_jobs` turns that on"):
         keeper.page(Wanted(), 10, None)
     assert not (tmp_path / FILE_NAME).exists()
+
+
+def test_a_text_is_found_by_its_small_and_its_capital_letters_and_may_not_be_long(keeper: Keeper) -> None:
+    keeper.keep([attempt(1, workload="To: Bob 100%"), attempt(2, error="a" * 900 + "c")], SERVER, "r1.2")
+    assert handles(keeper, Wanted(text="bob 100%")) == [1]
+    assert handles(keeper, Wanted(text="a" * 199 + "b")) == []
+    with pytest.raises(ManagerError, match="at most 200 characters"):
+        keeper.page(Wanted(text="a" * 201), 10, None)
+
+
+def test_where_to_go_on_is_known_while_the_file_is_busy(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper.keep([attempt(1)], SERVER, "r1.1")
+
+    def busy(*_: object) -> None:
+        raise HistoryError("finished.db is not ready after 5 s")
+
+    monkeypatch.setattr(HistoryFile, "run", busy)
+    assert keeper.cursor_of(SERVER) == "r1.1"
