@@ -106,7 +106,7 @@ class _Link:
     server_is_ours = True
     extensions = frozenset({JOB_FAILURE_OPTION, CHECKPOINTS_OPTION, JOB_OPTIONS_OPTION})
     former_extensions: frozenset[bytes] = frozenset()
-    must_leave = can_go_on = False
+    must_leave = can_go_on = takes_lists = False
 
     def __init__(self, submitted: SubmittedJob, report: Report) -> None:
         self._submitted = submitted
