@@ -34,6 +34,11 @@ def fails(job):
     raise ValueError('{"password": "hunter2"} is wrong')
 
 
+@function(show_workloads=False)
+def secretive(job):
+    raise ValueError("file \\udcff: " + job.workload.decode())
+
+
 @function
 def second_time(job):
     if job.attempt == 1:
@@ -61,7 +66,7 @@ def beside(job):
 """
 POOLS = """
 pools:
-  plain: {functions: [fine, fails, second_time, parent], min: 2, max: 2}
+  plain: {functions: [fine, fails, secretive, second_time, parent], min: 2, max: 2}
   sets: {functions: [sets], min: 1, max: 1}
   later: {functions: [later], min: 1, max: 1}
   beside: {functions: [beside], concurrency: 2, min: 1, max: 1}
@@ -141,6 +146,15 @@ def test_an_error_is_told_without_what_the_rules_hide(site: Site) -> None:
     told = values(event.attributes)
     assert "in fails" in told["exception.stacktrace"]
     assert "hunter2" not in str(span)
+
+
+def test_an_error_that_can_not_be_encoded_is_told_and_kept_private(site: Site) -> None:
+    (span,) = site.spans_of(site.traced("secretive", b"SECRET88 of Mr Smith")[1])
+    (event,) = span.events
+    assert values(event.attributes)["exception.message"] == "ValueError: file ?: [redacted]"
+    log = site.manager.log()
+    assert "SECRET88" not in log
+    assert "Failed to encode" not in log
 
 
 def test_each_attempt_is_a_span_of_the_same_trace_and_so_are_further_jobs(site: Site) -> None:

@@ -6,6 +6,7 @@ user code. Writing never fails: once the supervisor is gone the lines are droppe
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import io
 import json
@@ -21,6 +22,9 @@ RECORD_MARK: Final = "\x1e"
 MAX_TEXT_CHARACTERS: Final = 16_000
 STREAMS: Final = (("stdout", 1), ("stderr", 2))
 FIELDS: Final = ("function", "handle")
+#: Loggers of a library that is called while an error of user code is handled: its own errors have that one as context,
+#: and no rules of a function have cleaned it.
+_BESIDE_ERRORS: Final = "opentelemetry."
 
 _LEVELS: Final = ((50, "CRITICAL"), (40, "ERROR"), (30, "WARNING"), (20, "INFO"))
 _PLAIN: Final = logging.Formatter()
@@ -70,6 +74,7 @@ class RecordHandler(logging_guard.Sink):
     def take(self, record: logging.LogRecord, printer: logging.Handler | None) -> None:
         """Write a record, in the format of `printer` if there is one. A line that can't be written is dropped."""
         with suppress(Exception):
+            record = _without_context(record)
             line = RECORD_MARK + json.dumps(_fields(record, printer), ensure_ascii=False) + "\n"
             self._write(line.encode(errors="backslashreplace"))
 
@@ -86,6 +91,17 @@ class RecordHandler(logging_guard.Sink):
                 data = data[self._pipe.write(data) :]
         except OSError:  # user code has closed all descriptors that it does not know
             os.write(2, data)
+
+
+def _without_context(record: logging.LogRecord) -> logging.LogRecord:
+    """A record, of some loggers without all but the type of its error."""
+    if not record.name.startswith(_BESIDE_ERRORS) or not record.exc_info:
+        return record
+    bare = copy.copy(record)
+    kind = record.exc_info[0]
+    bare.msg, bare.args = f"{record.getMessage()} ({kind.__name__ if kind else 'no error'})", None
+    bare.exc_info = bare.exc_text = None
+    return bare
 
 
 def _fields(record: logging.LogRecord, printer: logging.Handler | None) -> dict[str, object]:

@@ -135,7 +135,7 @@ class _Calls:
         contexts = [_PROPAGATOR.extract(job.headers) for job in every]
         clients = [trace.get_current_span(context).get_span_context() for context in contexts]
         span = self._tracer.start_span(
-            f"process {every[0].function}",
+            _encodable(f"process {every[0].function}"),
             contexts[0] if every is not jobs else trace.set_span_in_context(trace.INVALID_SPAN),
             SpanKind.CONSUMER,
             self._attributes(every, is_set=every is jobs),
@@ -150,7 +150,7 @@ class _Calls:
 
     def _attributes(self, jobs: Sequence[Any], *, is_set: bool) -> dict[str, Any]:
         job = jobs[0]
-        found = {**self._always, "messaging.destination.name": job.function, "gearman.attempt": job.attempt}
+        found = {**self._always, "messaging.destination.name": _encodable(job.function), "gearman.attempt": job.attempt}
         if is_set:
             found["messaging.batch.message_count"] = len(jobs)
         else:
@@ -163,8 +163,14 @@ def _note(span: Span, failure: Failure) -> None:
     """Note how the function has failed, as far as it may be told. A job that is only put back has not."""
     error = failure.error
     if not isinstance(error, (Throttled, JobInterrupted)):
-        kind = type(error).__qualname__
-        told = {"exception.type": kind, "exception.message": failure.text, "exception.stacktrace": failure.trace}
+        kind = _encodable(type(error).__qualname__)
+        text, trace_text = _encodable(failure.text), _encodable(failure.trace)
+        told = {"exception.type": kind, "exception.message": text, "exception.stacktrace": trace_text}
         span.add_event("exception", told)
         span.set_attribute("error.type", kind)
-        span.set_status(Status(StatusCode.ERROR, failure.text[:MAX_TEXT]))
+        span.set_status(Status(StatusCode.ERROR, text[:MAX_TEXT]))
+
+
+def _encodable(text: str) -> str:
+    """A text that OTLP can carry: names of files, for instance, can have halves of characters."""
+    return text.encode(errors="replace").decode()
