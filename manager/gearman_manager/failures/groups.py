@@ -18,10 +18,10 @@ from gearman_manager.failures import group_file
 from gearman_manager.failures.gathering import Gathering
 from gearman_manager.failures.group_file import FOREVER, HOUR_S
 from gearman_manager.failures.mutes import MOST_LETTERS, Mutes
-from gearman_manager.failures.signature import signature_of
+from gearman_manager.failures.signature import shown_type, signature_of
 from gearman_manager.finished.attempt import FinishedAttempt
 from gearman_manager.history.history_file import HistoryError, HistoryFile
-from gearman_manager.privacy import Privacy
+from gearman_manager.privacy import MARK, Privacy
 
 _log = logging.getLogger("failures")
 #: Ends that wait for their turn, with up to 6 kB of text each; of more the oldest are not counted.
@@ -107,6 +107,9 @@ class FailureGroups:
 
     def _shown(self, row: Row) -> Row:
         rules = self._privacy.of(row["function"])
+        if not rules.shows_workloads:  # the sample may be older than the rules, and its workload is not known
+            told = shown_type(row["error"], row["exception"], row["place"]) or MARK
+            return row | {"exception": told, "error": told, "traceback": ""}
         return row | {name: rules.text(row[name]) for name in ("exception", "error", "traceback")}
 
     def like(self, function: str, error: str, traceback: str) -> str | None:

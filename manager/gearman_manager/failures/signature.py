@@ -67,6 +67,15 @@ def signature_of(error: str, traceback: str, outcome: str, roots: Sequence[str] 
     return Signature(found[1][:MOST_CHARACTERS] if found else _general(first) or outcome, place, file, line)
 
 
+def shown_type(error: str, exception: str, place: str) -> str | None:
+    """The type of a failure's exception, without any of its text. None: it can't be told from text that is a worker's
+    own."""
+    if not error:
+        return exception  # how the attempt ended
+    found = _TYPE.match(error[:_MOST_LOOKED_AT].strip().partition("\n")[0])
+    return found[1] if found and (place or found[1].endswith(("Error", "Exception"))) else None
+
+
 def _innermost(traceback: str, roots: Sequence[str]) -> tuple[str, int, str] | None:
     """File, line and function of the innermost frame in the user's own code; without one, of the innermost at all."""
     headers = list(_HEADER.finditer(traceback))

@@ -47,6 +47,11 @@ class Keeper:
         self.retention_s: Callable[[], Mapping[str, float]] = dict
         #: Makes of a row, as it was kept, what may be shown of it now.
         self.show: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
+        #: Whether that leaves anything out of a function's rows.
+        self.is_private: Callable[[str], bool] = lambda _: False
+        #: Whether a text stands in what may be shown of a row, by function, workload, error and traceback. It is called
+        #: in the thread of the file.
+        self.shows_text: Callable[..., bool] = lambda *_: True
         self._cursors: dict[str, str] = {}
         self._tidied_at = 0.0
         self._is_failing = False
@@ -123,7 +128,12 @@ class Keeper:
         if wanted.text is not None and len(wanted.text) > MOST_TEXT:
             raise ManagerError(f"at most {MOST_TEXT} characters of a text are looked for")
         where, values = wanted.condition(before)
-        return self._shown(self._file.run(partial(table.listed, where, values, limit)))
+        listed = partial(table.listed, where, values, limit, self.is_private, self.shows_text)
+        # Cut only now: a private value in an error is known by the workload.
+        return [
+            {**row, "error": row["error"][: table.LISTED_ERROR], "workload": row["workload"][: table.LISTED_WORKLOAD]}
+            for row in self._shown(self._file.run(listed))
+        ]
 
     def attempts_of(self, handle: str) -> list[dict[str, Any]]:
         """What is kept of a job, its last attempts, the first one first; none: nothing is.

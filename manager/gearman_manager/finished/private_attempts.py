@@ -31,6 +31,16 @@ def shown_attempt(attempt: FinishedAttempt, privacy: Privacy) -> FinishedAttempt
     )
 
 
+def shows_text(privacy: Privacy, looked_for: str, function: str, workload: str, error: str, traceback: str, /) -> bool:
+    """Whether a text stands in what may be shown of a row in which it was found. Else a search, letter by letter, would
+    tell what is private."""
+    rules = privacy.of(function)
+    if not rules.hides:
+        return True
+    shown = (rules.workload(workload) or "", rules.text(error, workload), rules.text(traceback, workload))
+    return any(looked_for.lower() in text.lower() for text in shown)
+
+
 def shown_row(row: Mapping[str, Any], privacy: Privacy) -> dict[str, Any]:
     """A row of the file as it may be shown now: it may have been kept before the rules were made. Some texts may not be
     in it."""

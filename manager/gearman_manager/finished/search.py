@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gearman_manager.finished.table import TAG_MARK
+from gearman_manager.finished.table import SHOWS_TEXT, TAG_MARK
 
 #: Not LIKE, which takes very long for a long pattern in a text that nearly has it. Capital letters of ASCII alone are
 #: made small by it.
@@ -58,4 +58,5 @@ class Wanted:
             add("instr(tags, ?) > 0", f"{TAG_MARK}{self.tag}{TAG_MARK}")
         if self.text is not None:
             add(f"({_HAS_TEXT})", self.text, self.text, self.text)
+            add(f"{SHOWS_TEXT}(?, function, workload, error, traceback)", self.text)
         return f" WHERE {' AND '.join(clauses)}" if clauses else "", values

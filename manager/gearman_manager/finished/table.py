@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
@@ -11,6 +11,11 @@ from gearman_manager.finished.attempt import FinishedAttempt
 
 #: Between the tags of a job, before the first and behind the last.
 TAG_MARK: Final = "\x1f"
+#: A function in SQL: whether a text that was found in a row stands in what may be shown of it.
+SHOWS_TEXT: Final = "shows_text"
+#: Characters of an error and of a workload in a list.
+LISTED_ERROR: Final = 300
+LISTED_WORKLOAD: Final = 80
 _NAMES: Final = tuple(field.name for field in fields(FinishedAttempt))
 #: The columns in the order of the fields; the long texts are last, so that most searches do not read them.
 _COLUMNS: Final = (
@@ -32,7 +37,7 @@ TABLES: Final = (
 )
 _INSERT: Final = f"INSERT INTO finished ({', '.join(_COLUMNS[1:])}) VALUES ({', '.join('?' * (len(_COLUMNS) - 1))})"
 #: The columns of a list, in which long texts are cut: a page of a thousand rows must not hold the manager's loop.
-_LISTED: Final = (*_COLUMNS[:-4], "substr(error, 1, 300)", "substr(workload, 1, 80)")
+_LISTED: Final = (*_COLUMNS[:-4], f"substr(error, 1, {LISTED_ERROR})", f"substr(workload, 1, {LISTED_WORKLOAD})")
 _LISTED_FIELDS: Final = tuple(_FIELD_OF[column] for column in _COLUMNS[:-2])
 #: Rows that one statement deletes: a few milliseconds.
 _DELETED_AT_ONCE: Final = 2000
@@ -74,11 +79,24 @@ def delete_older(before: float, function: str | None, connection: sqlite3.Connec
     return deleted == _DELETED_AT_ONCE
 
 
-def listed(where: str, values: Iterable[object], limit: int, connection: sqlite3.Connection) -> list[dict[str, Any]]:
+def listed(
+    where: str,
+    values: Iterable[object],
+    limit: int,
+    is_private: Callable[[str], bool],
+    shows_text: Callable[..., bool],
+    connection: sqlite3.Connection,
+) -> list[dict[str, Any]]:
     """The rows that meet a condition, the newest first, by the names of `FinishedAttempt`: `error` and `workload` are
-    cut, and `result` and `traceback` are left out."""
+    cut, but not those of functions that are private, and `result` and `traceback` are left out."""
+    connection.create_function(SHOWS_TEXT, 5, shows_text)
     query = f"SELECT {', '.join(_LISTED)} FROM finished{where} ORDER BY id DESC LIMIT ?"
-    return [_row(_LISTED_FIELDS, row) for row in connection.execute(query, (*values, limit))]
+    rows = [_row(_LISTED_FIELDS, row) for row in connection.execute(query, (*values, limit))]
+    for row in rows:
+        if is_private(row["function"]):
+            whole = connection.execute("SELECT error, workload FROM finished WHERE id = ?", (row["id"],)).fetchone()
+            row["error"], row["workload"] = whole
+    return rows
 
 
 def attempts_of(handle: str, connection: sqlite3.Connection) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ from gearman_manager.control.status import StatusReport
 from gearman_manager.failures.groups import FailureGroups
 from gearman_manager.finished.collector import Collector
 from gearman_manager.finished.keeper import Keeper
-from gearman_manager.finished.private_attempts import shown_attempt, shown_row
+from gearman_manager.finished.private_attempts import shown_attempt, shown_row, shows_text
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.history_file import HistoryFile
 from gearman_manager.history.recording import record_actions
@@ -148,6 +148,8 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     keeper.retention_s = lambda: arrangement.privacy.retention_s
     finished = Collector(ours, keeper)
     keeper.show = lambda row: shown_row(row, arrangement.privacy)
+    keeper.is_private = lambda function: arrangement.privacy.of(function).hides
+    keeper.shows_text = lambda *parts: shows_text(arrangement.privacy, *parts)
     finished.prepare = lambda attempt: shown_attempt(attempt, arrangement.privacy)
     failures = FailureGroups(history, name, lambda: arrangement.config.workers_dir, arrangement.privacy)
     finished.subscribe(failures.receive)

@@ -18,7 +18,7 @@ from gearman_manager.failures import group_file, groups
 from gearman_manager.failures.groups import FailureGroups
 from gearman_manager.finished.attempt import FinishedAttempt
 from gearman_manager.history.history_file import HistoryFile
-from gearman_manager.privacy import FunctionPrivacy, Privacy
+from gearman_manager.privacy import MARK, FunctionPrivacy, Privacy
 
 DEADLINE_S = 20.0
 TRACE = 'Traceback (most recent call last):\n  File "/w/mail.py", line {line}, in send\n    x\nKeyError: {text}\n'
@@ -216,3 +216,24 @@ def test_a_file_that_can_not_be_used_costs_the_counts_alone(kept: Kept, caplog: 
     assert [row["count"] for row in kept.listed()] == [1]
     assert "history.db can't be used" in caplog.text
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ({"text": "PRIVATE77"}, "KeyError"),
+        ({"error": "PRIVATE77 of Smith", "traceback": ""}, MARK),
+        ({"error": "PRIVATE77", "traceback": ""}, MARK),
+        ({"error": "my.OwnError: PRIVATE77", "traceback": ""}, "my.OwnError"),
+        ({"error": "", "traceback": "", "outcome": "failed"}, "failed"),
+    ],
+)
+def test_of_a_function_whose_workloads_became_private_the_type_alone_is_shown(
+    kept: Kept, parts: dict[str, Any], told: str
+) -> None:
+    kept.take(failure(**parts))
+    kept.privacy.use({"mail": FunctionPrivacy(shows_workloads=False)}, FunctionPrivacy())
+    (listed,) = kept.listed()
+    shown = kept.groups.show(listed["id"], 5)
+    assert "PRIVATE77" not in str(listed) + str(shown)
+    assert [(each["exception"], each["error"], each["traceback"]) for each in (listed, shown)] == [(told, told, "")] * 2
