@@ -74,6 +74,11 @@ class OrphanLink(ServerLink):
         if self.done and connection is not None:
             connection.queue(encode_request(JOBS_COMPLETE, *self._note_done()))
 
+    def _send(self, packet: bytes) -> bool:
+        """As in `ServerLink`; the ends of jobs before it: a server takes those of a withdrawn function back."""
+        self._tell_of_done()
+        return super()._send(packet)
+
     def _note_done(self) -> list[bytes]:
         """They are sent, or lost with the connection, as other answers. Returns their handles."""
         done, self.done = self.done, []

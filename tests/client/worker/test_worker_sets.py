@@ -413,6 +413,20 @@ def test_the_server_hears_of_everything_in_its_order(
     assert peer.read_once() == [(JOBS_COMPLETE, b"H:2"), (PacketType.WORK_COMPLETE, b"H:3\0r")]
 
 
+def test_the_server_hears_of_what_has_ended_before_a_function_is_withdrawn_or_added(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    peer, grabbed = grabbing_lists(scripted_server, many, in_thread)
+    assign_list(peer, b"H:1", b"H:2", b"H:3")
+    first, second, _ = grabbed.result(DEADLINE_S)
+    first.complete()
+    many.register("g")
+    assert peer.read_once() == [(JOBS_COMPLETE, b"H:1"), (PacketType.CAN_DO, b"g")]
+    second.complete()
+    many.unregister("f")  # behind it the server would take the job that is done back into its queue
+    assert peer.read_once() == [(JOBS_COMPLETE, b"H:2"), (PacketType.CANT_DO, b"f")]
+
+
 def test_what_has_ended_leaves_with_a_flush_with_the_single_grab_and_at_the_end(
     scripted_server: ScriptedServer, many: Worker, in_thread: InThread
 ) -> None:
