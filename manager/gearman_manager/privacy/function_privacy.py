@@ -4,17 +4,15 @@ object. Of very long texts only the begin is looked at, and comes back. Pure.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
-from urllib.parse import unquote_plus
 
 from gearman_manager.privacy.key_rules import key_rules
 from gearman_manager.privacy.keyed_values import KeyedValue, keyed_values, placed_values
 from gearman_manager.privacy.printed_form import as_printed, from_printed
+from gearman_manager.privacy.value_forms import value_forms
 from gearman_manager.privacy.workload_form import has_keys, lists_a_key
 
 #: Stands for a value that is not shown.
@@ -100,14 +98,17 @@ class FunctionPrivacy:
             hidden = [workload]
         found: dict[str, None] = {}
         for content in hidden:
-            leaves = (leaf[leaf.lastindex or 0] for leaf in _LEAVES.finditer(content) if _is_value(leaf))
-            for written in (content.strip(), *islice(leaves, _MOST_VALUES + 1)):
-                for form in (written, _decoded(written), unquote_plus(written)):
-                    if _SHORTEST_VALUE <= len(form) <= _LONGEST_VALUE and form not in _NO_SECRETS:
-                        found[form] = None
-            if len(found) > _MOST_VALUES:
-                return None
-        return tuple(sorted(found, key=len, reverse=True))
+            found[content.strip()] = None
+            for leaf in _LEAVES.finditer(content):
+                if _is_value(leaf):
+                    found[leaf[leaf.lastindex or 0]] = None
+        values = [each for each in found if len(each) >= _SHORTEST_VALUE and each not in _NO_SECRETS]
+        if len(values) > _MOST_VALUES:
+            return None
+        forms = {
+            form for each in values for form in value_forms(each) if _SHORTEST_VALUE <= len(form) <= _LONGEST_VALUE
+        }
+        return tuple(sorted(forms - _NO_SECRETS, key=len, reverse=True))
 
 
 def _is_value(leaf: re.Match[str]) -> bool:
@@ -120,16 +121,6 @@ def _replaced(text: str, values: Iterable[KeyedValue]) -> str:
         parts += [text[position : value.start], value.quote, MARK, value.quote]
         position = value.end
     return "".join([*parts, text[position:]]) if parts else text
-
-
-def _decoded(written: str) -> str:
-    r"""A text of JSON without its escapes."""
-    if "\\" not in written:
-        return written
-    try:
-        return str(json.loads(f'"{written}"', strict=False))
-    except ValueError:
-        return written
 
 
 def _bounded(text: str) -> str:

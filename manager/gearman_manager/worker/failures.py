@@ -13,7 +13,7 @@ from gearman_client.errors import JobStopped
 from gearman_client.text import ENCODING, ERRORS
 from gearman_manager.errors import JobTimeout
 from gearman_manager.job import Job
-from gearman_manager.privacy import FunctionPrivacy
+from gearman_manager.privacy import MARK, FunctionPrivacy
 from gearman_manager.privacy.function_privacy import MOST_CHARACTERS
 from gearman_manager.privacy.printed_form import as_printed
 from gearman_manager.verdict import Reject, Retry, Throttled
@@ -43,6 +43,8 @@ def failure_of(error: BaseException, privacy: FunctionPrivacy, *jobs: WorkerJob)
     workloads = b"\n".join(job.workload[:MOST_CHARACTERS] for job in jobs[:_MOST_JOBS])
     workload = as_printed(workloads[:MOST_CHARACTERS].decode(ENCODING, ERRORS))
     text, reason, trace = (privacy.text(each, workload) for each in (text, reason, trace))
+    if text == MARK:  # there were too many values; the type is the code's
+        text = f"{type(error).__name__}: {MARK}"
     return Failure(error, text, reason, trace, is_redacted=True)
 
 

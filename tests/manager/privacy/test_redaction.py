@@ -205,3 +205,28 @@ def test_rules_hold_by_function_and_for_all_others() -> None:
     )
     assert privacy.retention_s == {"mail": 5}
     assert privacy.of_all.text("secret=a token=b password=c") == f"secret={M} token={M} password=c"
+
+
+@pytest.mark.parametrize("rules", [RULES, HIDDEN])
+@pytest.mark.parametrize(
+    "secret", ["Müller-Lüdenscheidt", "p'w\"x\\y1", "two\nlines", "it's me", "\udcfe\udcff\udcfe1"]
+)
+def test_values_are_known_in_the_forms_in_which_programs_print_them(rules: FunctionPrivacy, secret: str) -> None:
+    raw = secret.encode(errors="surrogateescape")
+    workload = as_printed(json.dumps({"password": secret}, ensure_ascii=False))
+    for printed in (secret, repr(secret)[1:-1], repr(raw)[2:-1], json.dumps(secret)[1:-1], repr([secret])[2:-2]):
+        assert rules.text(f"it is <{printed}>", workload) == f"it is <{M}>"
+
+
+def test_the_bound_of_values_counts_those_that_are_looked_for() -> None:
+    words = " ".join(f"word{number:04}" for number in range(252))
+    assert HIDDEN.text("ParseError: near 'word0249'", words) == M
+    short = " ".join(f"{number}" for number in range(500))
+    assert HIDDEN.text("ParseError: near 'diagnosis'", f"{short} diagnosis") == f"ParseError: near '{M}'"
+
+
+def test_many_values_with_many_forms_take_no_long_time() -> None:
+    secrets = ["ä" * (4 + number) + "b" for number in range(150)]
+    began = time.thread_time()
+    RULES.text("ä" * 32000, as_printed(json.dumps({"password": secrets}, ensure_ascii=False)))
+    assert time.thread_time() - began < 0.3
