@@ -6,7 +6,7 @@ Only our own job server knows these commands; `missing` or the error names a for
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Final
 from urllib.parse import quote
@@ -24,6 +24,7 @@ from gearman_manager.control.server_access import (
     refusal,
     word,
 )
+from gearman_manager.control.turns import Turns
 from gearman_manager.errors import ManagerError, NotFound, Unreachable
 from gearman_manager.privacy import Privacy
 
@@ -130,7 +131,7 @@ class ServerJobs:
         cursor = cells.pop()[1].decode() if cells and len(cells[-1]) == 2 else None
         rows = [{**_row(zip(_COLUMNS[family], row, strict=True)), "server": server} for row in cells]
         if family in _OF_JOBS:
-            rows = [shown_row(row, self._privacy.of(row["function"])) for row in rows]
+            rows = shown_rows(rows, self._privacy)
         return {"jobs": rows, "next": _next(addresses, server, cursor)}
 
     def show(self, family: str, handle: str) -> Row:
@@ -321,6 +322,15 @@ class ServerJobs:
                 raise refusal(answer)
         if not found:
             raise _no_schedule(name)
+
+
+def shown_rows(rows: Iterable[Row], privacy: Privacy) -> list[Row]:
+    """The rows of a list, in turns: a thousand of them take the loop of the manager for long."""
+    turns, shown = Turns(), []
+    for row in rows:
+        shown.append(shown_row(row, privacy.of(row["function"])))
+        turns.others()
+    return shown
 
 
 def conditions_of(texts: Mapping[str, str], older_s: float | None) -> list[str]:

@@ -12,6 +12,8 @@ DEFAULT_BYTES: Final = 1_000_000
 #: For the time, level, worker and pid before a line's text.
 LINE_OVERHEAD_BYTES: Final = 80
 WINDOW_S: Final = 1.0
+#: Processor time for the redaction of a child's lines in one window, which spends the whole budget.
+MOST_REDACTION_S: Final = 0.05
 
 
 @dataclass(slots=True)
@@ -21,6 +23,7 @@ class OutputBudget:
     bytes_per_s: int = DEFAULT_BYTES
     _window_ends_at: float = 0.0
     _left_bytes: int = 0
+    _is_charged: bool = False
     _dropped_lines: int = 0
     _dropped_bytes: int = 0
 
@@ -42,6 +45,11 @@ class OutputBudget:
         self._left_bytes -= size_bytes + LINE_OVERHEAD_BYTES
         return True
 
+    def charge(self, spent_s: float) -> None:
+        """Spend what the redaction of a line took of the processor's time, in seconds."""
+        self._left_bytes -= int(spent_s / MOST_REDACTION_S * self.bytes_per_s)
+        self._is_charged = True
+
     def drop(self, lines: int, size_bytes: int) -> bool:
         """Count dropped lines; returns whether they are the first since the last account."""
         is_first = not self._dropped_bytes
@@ -56,4 +64,7 @@ class OutputBudget:
         lines, size_bytes = self._dropped_lines, self._dropped_bytes
         self._dropped_lines = self._dropped_bytes = 0
         limit = f"more than {self.bytes_per_s} bytes a second"
+        if self._is_charged:
+            limit += f", or more than {MOST_REDACTION_S * 1000:g} ms of redaction"
+        self._is_charged = False
         return f"{lines} lines ({size_bytes} bytes) of its output were dropped: {limit} (log.max_output)"

@@ -14,9 +14,12 @@ import gevent
 import pytest
 
 from gearman_manager.ipc.child_log import RECORD_MARK
+from gearman_manager.logs import output_budget
 from gearman_manager.logs.lost_lines import LOST
 from gearman_manager.logs.output import LAST_LINES, MAX_LINE_BYTES, MAX_REMEMBERED, ChildOutput
 from gearman_manager.logs.output_budget import OutputBudget
+from gearman_manager.logs.redaction import REDACTION
+from gearman_manager.privacy import FunctionPrivacy
 
 LOGGER = "a-pool"
 DEADLINE_S = 10.0
@@ -161,3 +164,37 @@ def test_the_end_of_the_child_ends_the_reading(output: ChildOutput) -> None:
     output.handed_over()
     until(lambda: output._read_end == -1)
     assert output.last_lines == ["bye"]
+
+
+@pytest.fixture
+def _rules() -> Iterator[None]:
+    REDACTION.privacy.use({}, FunctionPrivacy(("password",)))
+    yield
+    REDACTION.privacy.use({}, FunctionPrivacy())
+
+
+@pytest.mark.usefixtures("_rules")
+def test_while_rules_hold_one_read_takes_a_few_lines_and_the_end_all(
+    output: ChildOutput, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_budget, "MOST_REDACTION_S", 1000.0)
+    os.write(output.write_end, b"password=x\n" * 5000)
+    output._readable()
+    assert 0 < len(caplog.messages) < 400
+    output.close()
+    assert caplog.messages == ["password=[redacted]"] * 5000
+
+
+@pytest.mark.usefixtures("_rules")
+def test_redaction_has_a_bounded_time(
+    output: ChildOutput, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_budget, "MOST_REDACTION_S", 1e-9)
+    write(output, b"password=x\n" * 3)
+    output.close()
+    first, account = caplog.messages
+    assert first == "password=[redacted]"
+    assert account.startswith(
+        "2 lines (22 bytes) of its output were dropped: more than 1000000 bytes a second, or more"
+    )
+    assert output.last_lines == ["password=[redacted]"] * 3
