@@ -84,6 +84,7 @@ class Scheduler:
         self._jobs = jobs
         #: Set if other servers have the same schedules.
         self.refresh: Refresh | None = None
+        self._is_unwritten: Callable[[str], bool] = lambda _name: False
         self._marks: dict[str, ScheduleMark] = {}
         self._scheduled: dict[str, Scheduled] = {}
         # Jobs whose insert is not written yet, each with the marks from before it, by the schedule's name.
@@ -118,9 +119,11 @@ class Scheduler:
         self._alarm.turn_off()
         self._alarm.by(now)
 
-    def share(self, refresh: Refresh) -> None:
-        """Other servers have the same schedules. `refresh` asks for a `take_over` of their marks."""
+    def share(self, refresh: Refresh, is_unwritten: Callable[[str], bool]) -> None:
+        """Other servers have the same schedules. `refresh` asks for a `take_over` of their marks; `is_unwritten` tells
+        whether a schedule's pause, or its end, is still to be written."""
         self.refresh = refresh
+        self._is_unwritten = is_unwritten
 
     def take_over(self, marks: Mapping[str, ScheduleMark]) -> None:
         """Note what other servers have done."""
@@ -200,12 +203,17 @@ class Scheduler:
             self._events.emit(ScheduleResumed(identity, name))
         return True
 
-    def when_written(self, then: Callable[[], None]) -> None:
-        """Call `then` once all pauses so far are written, or the store is in trouble."""
+    def when_written(self, name: str, then: Callable[[bool], None]) -> None:
+        """Call `then` once it is known whether this schedule's pause, or its end, is written. False: it is not, and is
+        tried until it succeeds."""
+
+        def tell() -> None:
+            then(self.durability.trouble is None and not self._is_unwritten(name))
+
         if self.refresh is not None:
-            self.refresh(then)
+            self.refresh(tell)
         else:
-            self.durability.after_changes(then)
+            self.durability.after_changes(tell)
 
     def _set_pause(self, scheduled: Scheduled, mark: ScheduleMark) -> None:
         self._note(scheduled, mark)

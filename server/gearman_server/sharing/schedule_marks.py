@@ -49,7 +49,7 @@ class SharedMarks:
     def start(self, scheduler: Scheduler) -> None:
         """Keep the scheduler informed from now on."""
         self._scheduler = scheduler
-        scheduler.share(self.refresh)
+        scheduler.share(self.refresh, self._pauses.__contains__)
         self._go_on()
 
     def change(self, name: str, mark: ScheduleMark | None) -> None:
@@ -73,7 +73,8 @@ class SharedMarks:
         if self._scheduler is not None and not self._is_busy and (self._changes or self._pauses or self._waiting):
             self._is_busy = True
             changes, self._changes = self._changes, {}
-            pauses, self._pauses = self._pauses, {}
+            pauses = dict(self._pauses)
+            self._pauses.clear()
             self._writer.run(partial(self._carry_out, changes, pauses, self._waiting))
             self._waiting = []
 
@@ -105,7 +106,7 @@ class SharedMarks:
         if left:
             self._changes = {**left, **self._changes}
         kept = {name: mark for name, mark in unpaused.items() if self._changes.get(name, mark) is not None}
-        self._pauses = {**kept, **self._pauses}
+        self._pauses.update({**kept, **self._pauses})
         if left or unpaused:
             self._pause.start(self._go_on)
         if self._scheduler is not None:

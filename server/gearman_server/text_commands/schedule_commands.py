@@ -71,15 +71,13 @@ class ScheduleCommands:
         if not self._allowed.allows(session.identity):
             raise NotAllowedError
         scheduler = self._scheduler
-        change = scheduler.resume if is_end else scheduler.pause
-        if not change(session.identity, name.decode("utf-8", "replace")):
+        change, schedule = scheduler.resume if is_end else scheduler.pause, name.decode("utf-8", "replace")
+        if not change(session.identity, schedule):
             raise _UNKNOWN
         if not scheduler.durability.is_durable:
             return b"OK\r\n"
         fill = scheduler.durability.withhold(session)
-        scheduler.when_written(
-            lambda: fill(b"OK\r\n" if scheduler.durability.trouble is None else _PAUSE_NOT_STORED.answer)
-        )
+        scheduler.when_written(schedule, lambda is_written: fill(b"OK\r\n" if is_written else _PAUSE_NOT_STORED.answer))
         return b""
 
 

@@ -214,3 +214,17 @@ def test_a_pause_outlives_a_server_that_no_longer_has_the_schedule(scheduled: Sc
     scheduled.reread(one)  # which does not know of the pause any more
     until(lambda: scheduled.timing() != "")
     assert listed(one)[0][9] == listed(other)[0][9] != b""
+
+
+def test_a_pause_that_is_not_written_yet_says_so(scheduled: Scheduled, until: Until) -> None:
+    scheduled.write(YEARLY)
+    server = scheduled.start()
+    until(lambda: len(scheduled.cluster.database.rows("name", "gearman_schedules")) == 1)
+    with scheduled.cluster.database.connect() as connection, connection.begin():
+        connection.execute(text("SELECT * FROM gearman_schedules FOR UPDATE")).all()
+        assert server.text(b"schedules pause yearly").startswith(b"ERR NOT_STORED ")
+
+    def is_paused() -> bool:
+        return scheduled.cluster.database.rows("paused_at", "gearman_schedules")[0][0] is not None
+
+    until(is_paused)
