@@ -55,6 +55,11 @@ def sets(jobs):
     return None
 
 
+@function(batch=2, linger="30s", redact=["password"])
+def secretive_sets(jobs):
+    raise ValueError("bad passwords: " + ", ".join(jobs.pop().json()["password"] for _ in range(2)))
+
+
 @function
 async def later(job):
     return b""
@@ -67,7 +72,7 @@ def beside(job):
 POOLS = """
 pools:
   plain: {functions: [fine, fails, secretive, second_time, parent], min: 2, max: 2}
-  sets: {functions: [sets], min: 1, max: 1}
+  sets: {functions: [sets, secretive_sets], min: 1, max: 1}
   later: {functions: [later], min: 1, max: 1}
   beside: {functions: [beside], concurrency: 2, min: 1, max: 1}
 """
@@ -95,6 +100,15 @@ class Site:
 
         spans = eventually(found, f"{count} spans of {trace}")
         return sorted(spans, key=lambda span: int(span.start_time_unix_nano))
+
+    def linked_to(self, traces: set[str]) -> list[Any]:
+        """The spans with a link into each of these traces, and none else, once there is one."""
+
+        def found() -> list[Any]:
+            return [span for span in self.collector.spans if {link.trace_id.hex() for link in span.links} == traces]
+
+        spans: list[Any] = eventually(found, "the call with a list")
+        return spans
 
 
 TRACER = TracerProvider(shutdown_on_exit=False).get_tracer("application")
@@ -157,6 +171,14 @@ def test_an_error_that_can_not_be_encoded_is_told_and_kept_private(site: Site) -
     assert "Failed to encode" not in log
 
 
+def test_the_error_of_a_list_is_told_without_what_the_rules_hide_in_any_of_its_jobs(site: Site) -> None:
+    traces = {site.traced("secretive_sets", b'{"password": "listSECRET%d"}' % number)[1] for number in (1, 2)}
+    (span,) = site.linked_to(traces)
+    (event,) = span.events
+    assert values(event.attributes)["exception.message"] == "ValueError: bad passwords: [redacted], [redacted]"
+    assert b"listSECRET" not in span.SerializeToString()
+
+
 def test_each_attempt_is_a_span_of_the_same_trace_and_so_are_further_jobs(site: Site) -> None:
     first, second = site.spans_of(site.traced("second_time")[1], 2)
     assert [values(span.attributes)["gearman.attempt"] for span in (first, second)] == [1, 2]
@@ -171,10 +193,7 @@ def test_functions_of_other_kinds_have_spans_too(site: Site) -> None:
         (span,) = site.spans_of(site.traced(function)[1])
         assert span.name == f"process {function}"
     _, trace = site.traced("sets")
-    (linked,) = eventually(
-        lambda: [span for span in site.collector.spans if trace in [link.trace_id.hex() for link in span.links]],
-        "the call with a set",
-    )
+    (linked,) = site.linked_to({trace})
     assert values(linked.attributes)["messaging.batch.message_count"] == 1
     before = len(site.collector.spans)
     with site.manager.client() as client:

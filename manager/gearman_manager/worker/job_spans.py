@@ -131,27 +131,28 @@ class _Calls:
     @contextmanager
     def _span(self, jobs: Any, privacy: FunctionPrivacy) -> Iterator[None]:
         """The span of a job, in its client's trace; or of a list of jobs, in a trace of its own with links to those."""
-        every = jobs if isinstance(jobs, list) else [jobs]
+        is_list = isinstance(jobs, list)
+        every = [*jobs] if is_list else [jobs]  # the function may take jobs from its list
         contexts = [_PROPAGATOR.extract(job.headers) for job in every]
         clients = [trace.get_current_span(context).get_span_context() for context in contexts]
         span = self._tracer.start_span(
             _encodable(f"process {every[0].function}"),
-            contexts[0] if every is not jobs else trace.set_span_in_context(trace.INVALID_SPAN),
+            trace.set_span_in_context(trace.INVALID_SPAN) if is_list else contexts[0],
             SpanKind.CONSUMER,
-            self._attributes(every, is_set=every is jobs),
+            self._attributes(every, is_list=is_list),
             [Link(client) for client in clients if client.is_valid],
         )
         with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             try:
                 yield
             except BaseException as error:
-                _note(span, failure_of(error, privacy, every[0]._assigned))
+                _note(span, failure_of(error, privacy, *(job._assigned for job in every)))
                 raise
 
-    def _attributes(self, jobs: Sequence[Any], *, is_set: bool) -> dict[str, Any]:
+    def _attributes(self, jobs: Sequence[Any], *, is_list: bool) -> dict[str, Any]:
         job = jobs[0]
         found = {**self._always, "messaging.destination.name": _encodable(job.function), "gearman.attempt": job.attempt}
-        if is_set:
+        if is_list:
             found["messaging.batch.message_count"] = len(jobs)
         else:
             found["messaging.message.id"] = job.handle
