@@ -36,6 +36,9 @@ _MAX_RETRIES: Final = 10**9
 _MAX_REDUCER_BYTES: Final = 64
 _MAX_UNIQUE_BYTES: Final = 64
 
+#: Headers that count for no option: clients add them by themselves to each job, if their program traces its requests.
+_OF_TRACES: Final = frozenset({b"traceparent", b"tracestate"})
+
 #: Submissions with equal pairs share what was read of them: this many of at most that size.
 MAX_KNOWN: Final = 1024
 KNOWN_BYTES: Final = 512
@@ -320,7 +323,7 @@ def _with_own(options: SubmissionOptions, own: list[bytes]) -> SubmissionOptions
         except _Unfit as error:
             raise _refused(f"{_shown(key)}: {error}, not {_shown(value)!r}") from None
     names = {*options.names, *fields}
-    if headers:
+    if not headers.keys() <= _OF_TRACES:
         names.add("headers")
     if "submission" in fields:
         fields |= {"is_simple": False, "are_alone": False}

@@ -44,6 +44,7 @@ def test_each_option_has_its_field() -> None:
             (b"tag", b"mail"),
             (b"key", b"example.org"),
             (b"header:traceparent", b"00-ab=cd"),
+            (b"header:lang", b"de"),
         )
     )
     assert (options.is_background, options.queue, options.reducer) == (True, 0, b"sum")
@@ -52,7 +53,7 @@ def test_each_option_has_its_field() -> None:
     assert job is not None
     assert (job.retries, job.backoff_s, job.max_backoff_s, job.timeout_s, job.keep_result_s) == (3, 1.5, 60, 0.25, 0)
     assert (job.tags, options.key, job.leaves_letter) == ((b"mail", b"weekly"), b"example.org", True)
-    assert options.own == b"key=example.org\0header:traceparent=00-ab=cd"
+    assert options.own == b"key=example.org\0header:traceparent=00-ab=cd\0header:lang=de"
     assert options.names == {
         *("priority", "retries", "backoff", "max_backoff", "timeout", "keep_result", "delay", "expires", "tags", "key"),
         "headers",

@@ -152,6 +152,18 @@ def test_options_that_the_function_does_not_allow_are_refused(broker_with: Calla
     submit(client, b"timeout=5")
 
 
+def test_the_headers_of_traces_count_for_no_option(broker_with: Callable[..., BrokerHarness]) -> None:
+    broker = broker_with(allow_options=frozenset[str]())
+    client, worker = broker.peer(), our_worker(broker)
+    traced = b"header:traceparent=00-ab", b"header:tracestate=vendor=x"
+    assert refusal(client, *traced, b"header:lang=de") == (
+        b"INVALID_OPTION\0headers: the function does not allow it. It allows: none"
+    )
+    handle = submit(client, *traced)
+    expected = b"%s\0f\0\x001\0%s\0\0w" % (handle, b"\0".join(traced))
+    assert worker.ask(PacketType.GRAB_JOB_UNIQ) == [(JOB_ASSIGN_WITH, expected)]
+
+
 class TestExpiry:
     def test_a_waiting_job_ends_as_expired(self, broker: BrokerHarness) -> None:
         events: list[Event] = []
