@@ -21,6 +21,8 @@ from gearman_process.values.durations import parse_duration_s
 
 ROWS: Final = 50
 _JOBS: Final = 25
+#: Marks go on over restarts: they grow with each failure that there ever was.
+_MARK_DIGITS: Final = 18
 _NOTHING: Final = ("", "ever", "forever")
 
 
@@ -64,7 +66,8 @@ def add_failure_forms(routes: Blueprint, groups: FailureGroups, changes: GroupCh
 
     @routes.post("/failures/<name>/<any(retry, drop):what>")
     def change_failures(name: str, what: str) -> ResponseReturnValue:
-        mark, expected = whole_number("mark", "the page's mark"), whole_number("expected", "how many they are")
+        mark = whole_number("mark", "the page's mark", _MARK_DIGITS)
+        expected = whole_number("expected", "how many they are")
         return redirect(url_for("dashboard.change", name=changes.begin(what, name, mark, expected).id), 303)
 
     @routes.post("/failures/<name>/mute")

@@ -52,13 +52,13 @@ def notice() -> str:
     return NOTICES.get(request.args.get("said", ""), "")
 
 
-def whole_number(field: str, what: str) -> int:
-    """The whole number in a field of the form.
+def whole_number(field: str, what: str, most_digits: int = 9) -> int:
+    """The whole number in a field of the form, of so many digits at most.
 
     Raises:
         ManagerError: it is none.
     """
     given = request.form.get(field, "").strip()
-    if not (given.isascii() and given.isdecimal()) or len(given) > 9:
+    if not (given.isascii() and given.isdecimal()) or len(given) > most_digits:
         raise ManagerError(f"{what}: a whole number is expected")
     return int(given)
