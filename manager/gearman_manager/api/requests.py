@@ -3,6 +3,7 @@ too many jobs."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -82,12 +83,23 @@ def json_body() -> Mapping[str, Any]:
         body = request.get_json(force=True)  # curl -d declares every body a form
     except BadRequest:
         body = None
+    if not _is_text(body):
+        raise ManagerError("the body holds half a pair of surrogates (\\ud800 to \\udfff), which is no text")
     if not isinstance(body, dict):
         raise ManagerError(f"a JSON object is expected as the body, with {' and '.join(keys)}")
     unknown = [key for key in body if key not in keys]
     if unknown:
         raise ManagerError(f"{unknown[0]}: there is no such key; there {'are' if keys[1:] else 'is'} {', '.join(keys)}")
     return body
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all texts in a value of JSON can be encoded."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def seconds_of(body: Mapping[str, Any], key: str) -> float | None:

@@ -242,6 +242,8 @@ def test_an_invalid_size_is_refused(manager: Manager, size: tuple[int, int]) -> 
         ("/pools/mail/scale", {"min": 1}, 400, "min and max, two whole numbers"),
         ("/pools/mail/scale", {"min": 1, "max": 2, "mx": 3}, 400, "mx: there is no such key"),
         ("/pools/mail/scale", [1, 2], 400, "a JSON object is expected"),
+        ("/pools/mail/scale", {"min": "\ud800"}, 400, "surrogates"),
+        ("/pools/mail/scale", {"\udfff": 1}, 400, "surrogates"),
         ("/drain", {"within": 100}, 400, "within: a duration needs a unit"),
         ("/drain", {"whithin": "1s"}, 400, "whithin: there is no such key"),
         ("/nowhere", None, 404, "POST /api/v1/nowhere: 404"),
