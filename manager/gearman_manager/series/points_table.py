@@ -22,6 +22,8 @@ _KEYS: Final = 8192  #: of one time
 MOST_MARKS: Final = 10_000
 #: Of the file's pages, the part from which old minutes have to go sooner than they should.
 _FULL_SHARE: Final = 0.9
+#: Points and marks that are later than now by more were written by a clock that was ahead.
+_AHEAD_S: Final = HOUR_S
 #: Points of a step have a table of their own: SQLite packs pages to which rows are only appended.
 _TABLES: Final = {MINUTE_S: "minutes", HOUR_S: "hours"}
 TABLES: Final = (
@@ -98,18 +100,23 @@ def names_of(kind: str, connection: sqlite3.Connection) -> dict[int, str]:
 
 def hour_to_sum(now: int, connection: sqlite3.Connection) -> int | None:
     """The first hour that is over, and of which there are minutes but no sum; None: there is none."""
-    (last,) = connection.execute("SELECT max(key) FROM hours").fetchone()
+    # No hour of the future: it was written while the clock was ahead, and would end the sums until that time comes.
+    (last,) = connection.execute("SELECT max(key) FROM hours WHERE key < ?", (_key(HOUR_S, now),)).fetchone()
     begin = 0 if last is None else _time(HOUR_S, last) + HOUR_S
     bounds = (_key(MINUTE_S, begin), _key(MINUTE_S, now - now % HOUR_S))
     (first,) = connection.execute("SELECT min(key) FROM minutes WHERE key >= ? AND key < ?", bounds).fetchone()
     return None if first is None else _time(MINUTE_S, first) // HOUR_S * HOUR_S
 
 
-def trim(before: Mapping[int, int], connection: sqlite3.Connection) -> None:
+def trim(before: Mapping[int, int], now: int, connection: sqlite3.Connection) -> None:
     """Delete the points before these times, by their steps; and more minutes, an hour at a time, if the file is nearly
-    full. Series without points lose their names, and there are only so many marks."""
+    full. Series without points lose their names, and there are only so many marks. Whatever is of the future goes too:
+    it was written while the clock was ahead."""
     for step_s, at in before.items():
-        connection.execute(f"DELETE FROM {_TABLES[step_s]} WHERE key < ?", (_key(step_s, at),))
+        bounds = (_key(step_s, at), _key(step_s, now + _AHEAD_S))
+        connection.execute(f"DELETE FROM {_TABLES[step_s]} WHERE key < ? OR key >= ?", bounds)
+    connection.execute("DELETE FROM marks WHERE at >= ?", (now + _AHEAD_S,))
+    connection.execute("UPDATE series SET seen = ? WHERE seen > ?", (now, now + _AHEAD_S))
     if _is_nearly_full(connection):
         (first,) = connection.execute("SELECT min(key) FROM minutes").fetchone()
         if first is not None:

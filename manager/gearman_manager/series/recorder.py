@@ -279,7 +279,7 @@ class Recorder:
             while (hour := self._file.run(partial(table.hour_to_sum, now), 60.0)) is not None:
                 self._sum_hour(hour, turns)
             before = {MINUTE_S: now - round(history.minutes), HOUR_S: now - round(history.hours)}
-            self._file.run(partial(table.trim, before), 60.0)
+            self._file.run(partial(table.trim, before, now), 60.0)
         except HistoryError as error:
             if not self._is_unwritten:
                 _log.warning("%s; charts of days will have a gap", error)

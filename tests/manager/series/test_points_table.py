@@ -66,11 +66,29 @@ def test_what_is_too_old_goes_with_its_name(file: HistoryFile) -> None:
     mine = number(file)
     write(file, mine, 1, 2, 3)
     file.run(partial(table.add_marks, [(HOUR + 1, "start", "", "old"), (HOUR + 400, "start", "", "new")]))
-    file.run(partial(table.trim, {table.MINUTE_S: HOUR + 120, table.HOUR_S: HOUR + 120}))
+    file.run(partial(table.trim, {table.MINUTE_S: HOUR + 120, table.HOUR_S: HOUR + 120}, HOUR + 600))
     assert [*read(file, HOUR, HOUR + 600)] == [HOUR + 120, HOUR + 180]
     assert [mark[3] for mark in file.run(partial(table.marks_between, 0, 2 * HOUR, 9))] == ["new"]
     assert file.run(partial(table.names_of, "pool")) == {mine: "mail"}
-    file.run(partial(table.trim, {table.MINUTE_S: HOUR + 9999, table.HOUR_S: HOUR + 9999}))
+    file.run(partial(table.trim, {table.MINUTE_S: HOUR + 9999, table.HOUR_S: HOUR + 9999}, HOUR + 9999))
+    assert file.run(partial(table.names_of, "pool")) == {}
+
+
+def test_a_clock_that_was_ahead_ends_no_sums_and_leaves_nothing_behind(file: HistoryFile) -> None:
+    mine, now, future = number(file), HOUR + 2 * table.HOUR_S, 30 * 24 * table.HOUR_S
+    for step in (table.MINUTE_S, table.HOUR_S):
+        file.run(partial(table.write, step, HOUR + future, {mine: b"future"}))
+    file.run(partial(table.add_marks, [(HOUR + 1, "start", "", "now"), (HOUR + future, "start", "", "future")]))
+    write(file, mine, 30, 90)
+    assert file.run(partial(table.hour_to_sum, now)) == HOUR
+    file.run(partial(table.write, table.HOUR_S, HOUR, {mine: b"sum"}))
+    assert file.run(partial(table.hour_to_sum, now)) == HOUR + table.HOUR_S
+    file.run(partial(table.trim, {table.MINUTE_S: HOUR, table.HOUR_S: HOUR}, now))
+    end = HOUR + 2 * future
+    assert [*read(file, 0, end)] == [HOUR + 1800, HOUR + 5400]
+    assert read(file, 0, end, table.HOUR_S) == {HOUR: b"sum"}
+    assert [mark[3] for mark in file.run(partial(table.marks_between, 0, end, 9))] == ["now"]
+    file.run(partial(table.trim, {table.MINUTE_S: now + 9999, table.HOUR_S: now + 9999}, now + 9999))
     assert file.run(partial(table.names_of, "pool")) == {}
 
 
@@ -87,7 +105,7 @@ def test_a_file_that_is_nearly_full_loses_its_oldest_minutes(tmp_path: Path) -> 
     for minute in range(1200):
         at = HOUR + minute * 60
         file.run(partial(table.write, table.MINUTE_S, at, {mine: b"x" * 400}))
-        file.run(partial(table.trim, {table.MINUTE_S: 0, table.HOUR_S: 0}))
+        file.run(partial(table.trim, {table.MINUTE_S: 0, table.HOUR_S: 0}, at))
     times = sorted(read(file, HOUR, HOUR + 1200 * 60))
     assert times[-1] == HOUR + 1199 * 60  # the newest is there
     assert 200 < len(times) < 600
