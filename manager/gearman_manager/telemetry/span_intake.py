@@ -9,6 +9,7 @@ import selectors
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -23,6 +24,8 @@ from opentelemetry.trace.span import TraceState
 MAX_BYTES: Final = 256 * 1024
 #: Resources that are kept, so that spans of one worker share theirs.
 MOST_RESOURCES: Final = 64
+#: How long no connection is taken once no descriptor is left for it: a listener stays ready meanwhile.
+PAUSE_S: Final = 1.0
 #: In the flags of OTLP: the parent, or the linked span, is another process's.
 _IS_REMOTE: Final = 0x200
 
@@ -37,6 +40,8 @@ class SpanIntake:
         self._take = take
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
+        #: When connections are taken again (monotonic seconds); None: they are.
+        self._listens_at: float | None = None
 
     def watch(self, descriptor: int) -> None:
         """Have `serve` return once this descriptor is readable."""
@@ -45,7 +50,7 @@ class SpanIntake:
     def serve(self) -> None:
         """Take spans until a watched descriptor is readable."""
         while True:
-            ready = [key for key, _ in self._selector.select()]
+            ready = [key for key, _ in self._selector.select(self._listen())]
             for key in ready:
                 if key.data is not None:
                     return
@@ -55,10 +60,26 @@ class SpanIntake:
                     self._read(key.fileobj)
 
     def _accept(self) -> None:
-        with suppress(OSError):
+        try:
             connection, _ = self._listener.accept()
-            connection.setblocking(False)
-            self._selector.register(connection, selectors.EVENT_READ)
+        except (BlockingIOError, ConnectionError):
+            return  # it is gone
+        except OSError:
+            self._selector.unregister(self._listener)
+            self._listens_at = monotonic() + PAUSE_S
+            return
+        connection.setblocking(False)
+        self._selector.register(connection, selectors.EVENT_READ)
+
+    def _listen(self) -> float | None:
+        """Listen again if it is time. Returns the seconds until then; None: it listens."""
+        if self._listens_at is not None:
+            left_s = self._listens_at - monotonic()
+            if left_s > 0:
+                return left_s
+            self._selector.register(self._listener, selectors.EVENT_READ)
+            self._listens_at = None
+        return None
 
     def _read(self, connection: socket.socket) -> None:
         try:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.span import TraceState
 
+from gearman_manager.telemetry import span_intake
 from gearman_manager.telemetry.span_intake import MAX_BYTES, SpanIntake, spans_of
 
 
@@ -59,3 +62,52 @@ def test_what_is_no_span_is_dropped_and_the_next_one_is_taken(tmp_path: Path) ->
     os.close(ends)
     listener.close()
     assert [span.name for span in taken] == ["name"]
+
+
+class FullListener(socket.socket):
+    """A listener without a descriptor for its next connections."""
+
+    fails = 0
+    asked = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.asked += 1
+        if self.fails:
+            self.fails -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+@pytest.mark.parametrize(("pause_s", "fails", "asked"), [(3600.0, 99, 2), (0.01, 3, 5)])
+def test_without_descriptors_the_intake_waits_and_reads_on(
+    pause_s: float, fails: int, asked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(span_intake, "PAUSE_S", pause_s)
+    taken = threading.Semaphore(0)
+    path, good = str(tmp_path / "spans"), encode_spans([a_span()]).SerializeToString()
+    ends, end = os.pipe()
+    with FullListener(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(path)
+        listener.listen()
+        intake = SpanIntake(listener, lambda _span: taken.release())
+        intake.watch(ends)
+        thread = threading.Thread(target=intake.serve)
+        thread.start()
+        workers = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+        workers[0].connect(path)
+        workers[0].send(good)
+        assert taken.acquire(timeout=10)
+        listener.fails = fails
+        workers[1].connect(path)
+        for _ in range(20):  # one that is there is read, and the one that can't be taken turns no circles
+            workers[0].send(good)
+            assert taken.acquire(timeout=10)
+        if fails < asked:  # it is taken once there are descriptors again
+            workers[1].send(good)
+            assert taken.acquire(timeout=10)
+        os.close(end)
+        thread.join()
+        assert listener.asked == asked
+        for worker in workers:
+            worker.close()
+    os.close(ends)
