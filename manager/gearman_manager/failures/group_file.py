@@ -62,13 +62,16 @@ class Batch:
     revived: list[str]
 
 
-def add(batch: Batch, now: float, retention_s: Mapping[str, float], connection: sqlite3.Connection) -> None:
-    """Add failures, and remove what is too much or too old."""
+def add(
+    batch: Batch, now: float, retention_s: Mapping[str, float], connection: sqlite3.Connection
+) -> Mapping[str, float]:
+    """Add failures, and remove what is too much or too old. Returns what is `muted` then."""
     connection.executemany(_ADD_GROUP, batch.groups)
     connection.executemany(_ADD_HOUR, batch.hours)
     connection.executemany(_ADD_JOB, batch.jobs)
     no_letter(batch.revived, connection)
     trim(now, retention_s, connection)
+    return muted(now, connection)
 
 
 def trim(now: float, retention_s: Mapping[str, float], connection: sqlite3.Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -43,16 +43,23 @@ Row = dict[str, Any]
 class FailureGroups:
     """The groups. All that touches the file runs in its thread."""
 
-    def __init__(self, file: HistoryFile, manager: str, roots: Callable[[], Sequence[str]], privacy: Privacy) -> None:
-        """`manager` is the name in the client ids of our workers; `roots` gives the folders of the modules. What comes
-        in is private no more; `privacy` is for what was kept before its rules were made."""
+    def __init__(
+        self,
+        file: HistoryFile,
+        manager: str,
+        roots: Callable[[], Sequence[str]],
+        privacy: Privacy,
+        pools: Callable[[], Container[str]],
+    ) -> None:
+        """`manager` is the name in the client ids of our workers; `roots` gives the folders of the modules, `pools` the
+        names of our pools. What comes in is private no more; `privacy` is for what was kept before its rules."""
         self._file = file
         for table in group_file.TABLES:
             file.declare(table)
         self._ours = f"gm:{manager}/"
         self._roots = roots
         self._privacy = privacy
-        self.mutes = Mutes()
+        self.mutes = Mutes(pools)
         self._waiting: deque[FinishedAttempt] = deque(maxlen=MOST_WAITING)
         self._lost = 0
         self._has_come = gevent.event.Event()
@@ -193,7 +200,8 @@ class FailureGroups:
                 self.mutes.no_letter(attempt.handle)
             turns.others()
         ages_s = self._privacy.retention_s
-        self._file.run(partial(group_file.add, gathering.batch(), time.time(), ages_s), _WRITE_PATIENCE_S)
+        add = partial(group_file.add, gathering.batch(), time.time(), ages_s)
+        self.mutes.use(self._file.run(add, _WRITE_PATIENCE_S))
 
     def _take_in_failure(self, failure: FinishedAttempt, gathering: Gathering, roots: Sequence[str]) -> None:
         signature = signature_of(failure.error, failure.traceback, failure.outcome, roots)

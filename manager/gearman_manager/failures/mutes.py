@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Final
 
 #: Dead letters of late whose groups are known.
@@ -13,7 +13,9 @@ MOST_LETTERS: Final = 20_000
 class Mutes:
     """The muted groups. Moments are Unix seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, pools: Callable[[], Container[str]]) -> None:
+        """`pools` gives the names of our pools: a client id may say any."""
+        self._pools = pools
         self._until: dict[str, float] = {}
         #: The groups of dead letters, by handle, the latest last.
         self._letters: dict[str, str] = {}
@@ -21,9 +23,16 @@ class Mutes:
 
     def load(self, until: Mapping[str, float], letters: Iterable[tuple[str, str]]) -> None:
         """Take over what was kept: until when groups are muted, and the groups of letters by handle."""
-        self._until.update(until)
+        self.use(until)
         for handle, group in letters:
             self.note_letter(handle, group)
+
+    def use(self, until: Mapping[str, float]) -> None:
+        """These groups are muted until then, and no others: a group that is gone is muted no more if it comes again.
+        What was counted of pools that are gone is forgotten."""
+        self._until = dict(until)
+        pools = self._pools()
+        self._failures = Counter({pool: count for pool, count in self._failures.items() if pool in pools})
 
     def set(self, group: str, until: float | None) -> None:
         """Mute a group until then, or not any more."""
@@ -32,17 +41,13 @@ class Mutes:
         else:
             self._until[group] = until
 
-    def forget(self, group: str) -> None:
-        """The group is gone."""
-        self._until.pop(group, None)
-
     def is_muted(self, group: str, now: float) -> bool:
         """Whether a group is muted."""
         return self._until.get(group, now) > now
 
     def note_failure(self, group: str, pool: str, at: float) -> None:
-        """A worker of one of our pools has failed a job."""
-        if self.is_muted(group, at):
+        """A worker has failed a job, one of our pools by its client id."""
+        if self.is_muted(group, at) and pool in self._pools():
             self._failures[pool] += 1
 
     def note_letter(self, handle: str, group: str) -> None:

@@ -151,7 +151,9 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     keeper.is_private = lambda function: arrangement.privacy.of(function).hides
     keeper.shows_text = lambda *parts: shows_text(arrangement.privacy, *parts)
     finished.prepare = lambda attempt: shown_attempt(attempt, arrangement.privacy)
-    failures = FailureGroups(history, name, lambda: arrangement.config.workers_dir, arrangement.privacy)
+    failures = FailureGroups(
+        history, name, lambda: arrangement.config.workers_dir, arrangement.privacy, lambda: workforce.pools
+    )
     finished.subscribe(failures.receive)
     deliveries = Deliveries()
     questions = ServerQuestions(server_jobs.page, lambda: list(map(str, ours())))

@@ -38,7 +38,7 @@ class Stage:
         self.away: list[str] = []
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.pages: dict[str, list[dict[str, Any]]] = {"jobs": [], "dead": []}
-        self.mutes = Mutes()
+        self.mutes = Mutes(lambda: {"mail"})
         layout = SimpleNamespace(functions={"mail": None})
         workforce = SimpleNamespace(active=[self.pool], of=lambda _: [], registered=lambda _: ["mail"])
         queues = SimpleNamespace(servers=[self.server], of=lambda _: self.queue, away=self.away)

@@ -62,7 +62,8 @@ class Kept:
         self.path = path
         self.file = HistoryFile(path)
         self.privacy = Privacy()
-        self.groups = FailureGroups(self.file, "box", lambda: ("/w",), self.privacy)
+        self.pools = {"big/pool"}
+        self.groups = FailureGroups(self.file, "box", lambda: ("/w",), self.privacy, lambda: self.pools)
         self.groups.start()
 
     def take(self, *attempts: FinishedAttempt) -> None:
@@ -189,6 +190,31 @@ def test_what_is_private_by_now_is_not_shown_and_what_is_too_old_is_forgotten(ke
     kept.privacy.use({"post": FunctionPrivacy(retention_s=60)}, FunctionPrivacy())
     kept.take(failure(4))
     assert [row["function"] for row in kept.listed()] == ["mail"]
+
+
+def test_a_muted_group_that_was_forgotten_is_not_muted_when_it_comes_again(kept: Kept) -> None:
+    kept.privacy.use({"mail": FunctionPrivacy(retention_s=60)}, FunctionPrivacy())
+    kept.take(failure(1))
+    kept.groups.mute(kept.listed()[0]["id"], math.inf, "user ann")
+    kept.take(failure(2))
+    assert kept.groups.mutes.is_muted_letter("H:a:2", time.time())
+    kept.privacy.use({"mail": FunctionPrivacy(retention_s=0)}, FunctionPrivacy())
+    kept.take(failure(3, function="post"))
+    assert kept.listed("mail") == []
+    kept.privacy.use({}, FunctionPrivacy())
+    kept.take(failure(4))
+    assert not kept.listed("mail")[0]["is_muted"]
+    assert not kept.groups.mutes.is_muted_letter("H:a:4", time.time())
+
+
+def test_muted_failures_are_counted_of_pools_that_there_are(kept: Kept) -> None:
+    kept.take(failure(1))
+    kept.groups.mute(kept.listed()[0]["id"], math.inf, "user ann")
+    kept.take(failure(2), *(failure(number, worker=f"gm:box/x{number}/1") for number in range(3, 20)))
+    assert dict(kept.groups.mutes._failures) == {"big/pool": 1}
+    kept.pools.clear()
+    kept.take(failure(1))
+    assert not kept.groups.mutes._failures
 
 
 def test_a_flood_of_failures_is_taken_in_in_turns(kept: Kept) -> None:
