@@ -1,9 +1,10 @@
 """A supervisor for pools of Gearman workers. Importing it in a worker module is light: no gevent, no Flask, no SQL.
 
 In: a configuration file and folders of functions. Out: worker processes, as many as the queues need, and a job server.
-The rooms, from the outside in: command, simulation; supervisor, api, live; control, metrics, alerts; history, access;
-code, scaling, pools, job_servers; worker, modules; migration, config, bridge; logs, ipc, host. Open
-`supervisor/supervisor.py` first, then `pools/workforce.py`.
+The rooms, from the outside in: command, top, simulation, outbox; supervisor; dashboard, api; live, peers, series;
+failures, finished; control, metrics, alerts, telemetry; history, access; code, scaling, pools, job_servers; worker,
+modules; migration, config, bridge; logs, ipc, host, privacy. Open `supervisor/supervisor.py` first, then
+`pools/workforce.py`.
 """
 
 from __future__ import annotations
