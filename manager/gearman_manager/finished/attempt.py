@@ -16,6 +16,9 @@ OUTCOMES: Final = (
 )
 FAILURES: Final = frozenset({"failed", "exception", "timeout", "lost", "expired"})
 _COLUMNS: Final = 21
+#: Numbers are below it, as SQLite has them; and times, which have a date then.
+_MOST: Final = 2**63
+_LAST_S: Final = 2.0**36
 _REFUSAL: Final = b"ERR "
 
 
@@ -121,8 +124,8 @@ def _attempt(cells: list[bytes], server: str, run: str) -> FinishedAttempt:
     return FinishedAttempt(
         server=server,
         run=run,
-        number=int(cells[0]),
-        at=float(cells[1]),
+        number=_whole(cells[0]),
+        at=_time(cells[1]),
         handle=_text(cells[2]),
         function=_text(cells[3]),
         unique=_text(cells[4]),
@@ -130,19 +133,33 @@ def _attempt(cells: list[bytes], server: str, run: str) -> FinishedAttempt:
         is_background=cells[6] == b"1",
         outcome=_text(cells[7]),
         follows=_text(cells[8]),
-        attempt=int(cells[9]),
-        submitted=float(cells[10]),
-        started=float(cells[11]) if cells[11] else None,
+        attempt=_whole(cells[9]),
+        submitted=_time(cells[10]),
+        started=_time(cells[11]) if cells[11] else None,
         worker=_text(cells[12]),
         host=_text(cells[13]),
         error=_text(cells[14]),
         traceback=_text(cells[15]),
-        workload_bytes=int(cells[16]),
+        workload_bytes=_whole(cells[16]),
         workload=cells[17].decode(errors="replace"),
         result=cells[18].decode(errors="replace"),
         progress=_text(cells[19]),
         tags=tuple(_text(cells[20]).split("\0")) if cells[20] else (),
     )
+
+
+def _whole(cell: bytes) -> int:
+    number = int(cell)
+    if not 0 <= number < _MOST:
+        raise ValueError("no such number can be kept")
+    return number
+
+
+def _time(cell: bytes) -> float:
+    unix_s = float(cell)
+    if not 0 <= unix_s < _LAST_S:  # nor nan
+        raise ValueError("no such time can be kept")
+    return unix_s
 
 
 def _text(cell: bytes) -> str:

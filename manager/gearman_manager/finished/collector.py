@@ -131,23 +131,20 @@ class Collector:
             return
         turns = Turns()
         kept: list[FinishedAttempt] = []
-        batch: list[FinishedAttempt] = []
         for attempt in attempts_of(page, server):
             prepared = self.prepare(attempt)
             if prepared is not None:
-                batch.append(prepared)
-            if len(batch) == _BATCH:
-                kept += self._tell(batch)
-                batch = []
+                kept.append(prepared)
             turns.others()
-        kept += self._tell(batch)
+        # Only now: a page of which a line makes no sense is read again later.
+        for begin in range(0, len(kept), _BATCH):
+            self._tell(kept[begin : begin + _BATCH])
+            turns.others()
         self._keeper.keep(kept, server, page.cursor)
 
-    def _tell(self, batch: list[FinishedAttempt]) -> list[FinishedAttempt]:
-        if batch:
-            for receive in self._receivers:
-                receive(batch)
-        return batch
+    def _tell(self, batch: list[FinishedAttempt]) -> None:
+        for receive in self._receivers:
+            receive(batch)
 
     def _note_missed(self, missed: int, server: str) -> None:
         self.missed += missed

@@ -48,6 +48,19 @@ def test_another_answer_is_an_error(answer: bytes) -> None:
         read_page(answer)
 
 
+def without(column: int, cell: bytes) -> bytes:
+    """The line, with another cell in a column."""
+    cells = LINE.split(b"\t")
+    return b"\t".join((*cells[:column], cell, *cells[column + 1 :]))
+
+
+@pytest.mark.parametrize("column", [0, 1, 9, 10, 11, 16])
+@pytest.mark.parametrize("cell", [b"nan", b"inf", b"-inf", b"-1", b"9223372036854775808", b"1e300"])
+def test_a_number_that_can_not_be_kept_is_an_error(column: int, cell: bytes) -> None:
+    with pytest.raises(AdminError, match="makes no sense"):
+        list(attempts_of(read_page(without(column, cell) + b"\nnext\tr.1\t0\n.\n"), "b:4730"))
+
+
 @pytest.mark.parametrize("line", [b"", b"7", LINE + b"\tmore", LINE.replace(b"1700000006.000", b"soon")])
 def test_another_line_is_an_error(line: bytes) -> None:
     with pytest.raises(AdminError, match="makes no sense"):

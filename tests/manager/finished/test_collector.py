@@ -13,11 +13,11 @@ import gevent
 import gevent.socket
 import pytest
 
-from gearman_client import Address
+from gearman_client import Address, AdminError
 from gearman_client.address import parse_address
 from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
 from gearman_manager.finished import collector as collector_module
-from gearman_manager.finished.attempt import FinishedAttempt
+from gearman_manager.finished.attempt import FinishedAttempt, Page
 from gearman_manager.finished.collector import PAGE_LINES, Collector
 from gearman_manager.finished.keeper import Keeper
 from gearman_manager.finished.search import Wanted
@@ -247,6 +247,18 @@ def test_it_asks_nobody_while_none_are_kept(site: Site, bounds: Bounds) -> None:
     with gevent.Timeout(DEADLINE_S):
         while site.collectors[0]._readers:
             gevent.sleep(0.01)
+
+
+def test_nothing_is_told_of_a_page_that_makes_no_sense(site: Site) -> None:
+    """It is read again every half a minute: its first ends would be counted each time."""
+    line = b"\t".join((b"1\t1.5\tH:a:1\tf\t\thigh\t1\tcomplete\t\t1\t1.0\t1.0", *[b""] * 4, b"0", *[b""] * 4))
+    collector = Collector(list, site.keeper)
+    collector.subscribe(site.received.extend)
+    collector._take_in(Page([line] * 60, "r", "r.60", 0), "a:4730", "")
+    assert len(site.received) == 60
+    with pytest.raises(AdminError, match="makes no sense"):
+        collector._take_in(Page([line] * 60 + [line.replace(b"1.5", b"nan")], "r", "r.61", 0), "a:4730", "")
+    assert len(site.received) == 60
 
 
 def test_a_receiver_gets_what_is_written_a_moment_later(site: Site) -> None:
