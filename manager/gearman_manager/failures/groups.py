@@ -97,7 +97,11 @@ class FailureGroups:
             HistoryError: they can't be read.
         """
         rows = self._file.run(partial(_page, function, before, limit, time.time()))
-        return [self._shown(row) for row in rows]
+        turns, shown = Turns(), []
+        for row in rows:
+            shown.append(self._shown(row))
+            turns.others()
+        return shown
 
     def show(self, name: str, jobs: int) -> Row:
         """A group, with its `hours` over all days that are kept, its last `jobs`, and the `mark` by which its letters

@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 import pytest
 
+from gearman_manager.control import turns as control_turns
 from gearman_manager.errors import NotFound
 from gearman_manager.failures import group_file, groups
 from gearman_manager.failures.groups import FailureGroups
@@ -232,6 +233,30 @@ def test_a_flood_of_failures_is_taken_in_in_turns(kept: Kept) -> None:
     watcher.kill()
     assert kept.listed()[0]["count"] == 2000
     assert longest < 0.5  # without turns it was a second and more
+
+
+def test_rules_are_applied_to_a_list_in_turns(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept.take(*(failure(number, function=f"f{number}") for number in range(5)))
+    monkeypatch.setattr(control_turns, "TURN_S", 0.0)
+    looks = 0
+    seen: list[int] = []
+
+    def others() -> None:
+        nonlocal looks
+        while True:
+            looks += 1
+            gevent.sleep(0)
+
+    class Watched(Privacy):
+        def of(self, function: str) -> FunctionPrivacy:
+            seen.append(looks)
+            return super().of(function)
+
+    kept.groups._privacy = Watched()
+    greenlet = gevent.spawn(others)
+    assert len(kept.listed()) == 5
+    greenlet.kill()
+    assert seen == sorted(set(seen)), "others ran between any two rows"
 
 
 def test_a_file_that_can_not_be_used_costs_the_counts_alone(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
