@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -31,7 +32,7 @@ from gearman_manager.telemetry.conversion import Conversion
 from gearman_manager.telemetry.headers import read_headers
 from gearman_manager.telemetry.metrics_page import NoPage, metrics_page
 from gearman_manager.telemetry.order import SenderOrder
-from gearman_manager.telemetry.span_intake import SpanIntake
+from gearman_manager.telemetry.span_intake import MOST_CONNECTIONS, SpanIntake
 
 _log = logging.getLogger("otel")
 #: For the last attempts at the end.
@@ -126,7 +127,7 @@ def main(arguments: Sequence[int]) -> NoReturn:
         headers = None
     spans = BatchSpanProcessor(_Spans(OTLPSpanExporter(_address(order.endpoint, "traces"), headers=headers), collector))
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=listener) as listening:
-        intake = SpanIntake(listening, spans.on_end)
+        intake = SpanIntake(listening, spans.on_end, _most_connections())
         intake.watch(wake_read)
         intake.watch(lifeline)
         metrics = _Metrics(order, headers, collector) if order.has_metrics else None
@@ -142,6 +143,12 @@ def main(arguments: Sequence[int]) -> NoReturn:
             metrics.join(LAST_S)
         flushing.join(LAST_S)
     os._exit(0)
+
+
+def _most_connections() -> int:
+    """Of workers; so many descriptors as those together are left for the collector and for what the process opens."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(MOST_CONNECTIONS, most // 2)
 
 
 def _address(endpoint: str, signal_name: str) -> str | None:

@@ -22,6 +22,8 @@ from opentelemetry.trace.span import TraceState
 
 #: A larger message is dropped by the worker's system already.
 MAX_BYTES: Final = 256 * 1024
+#: Of workers at once, unless the process may have few descriptors.
+MOST_CONNECTIONS: Final = 10_000
 #: Resources that are kept, so that spans of one worker share theirs.
 MOST_RESOURCES: Final = 64
 #: How long no connection is taken once no descriptor is left for it: a listener stays ready meanwhile.
@@ -33,11 +35,17 @@ _IS_REMOTE: Final = 0x200
 class SpanIntake:
     """Reads from the connections of all workers."""
 
-    def __init__(self, listener: socket.socket, take: Callable[[ReadableSpan], None]) -> None:
-        """`listener` is of the kind SOCK_SEQPACKET; `take` must not block."""
+    def __init__(
+        self, listener: socket.socket, take: Callable[[ReadableSpan], None], most: int = MOST_CONNECTIONS
+    ) -> None:
+        """`listener` is of the kind SOCK_SEQPACKET; `take` must not block. Of more than `most` connections the one that
+        was silent the longest is closed: its worker makes another with its next span."""
         self._listener = listener
         self._listener.setblocking(False)
         self._take = take
+        self._most = most
+        #: Those that were silent the longest come first.
+        self._connections: dict[socket.socket, None] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
         #: When connections are taken again (monotonic seconds); None: they are.
@@ -51,13 +59,14 @@ class SpanIntake:
         """Take spans until a watched descriptor is readable."""
         while True:
             ready = [key for key, _ in self._selector.select(self._listen())]
-            for key in ready:
-                if key.data is not None:
-                    return
-                if key.fileobj is self._listener:
-                    self._accept()
-                elif isinstance(key.fileobj, socket.socket):
-                    self._read(key.fileobj)
+            sockets = [key.fileobj for key in ready if isinstance(key.fileobj, socket.socket)]
+            for each in sockets:
+                if each is not self._listener:
+                    self._read(each)
+            if any(key.data is not None for key in ready):
+                return
+            if self._listener in sockets:  # last: a connection that it closes has been read
+                self._accept()
 
     def _accept(self) -> None:
         try:
@@ -70,6 +79,14 @@ class SpanIntake:
             return
         connection.setblocking(False)
         self._selector.register(connection, selectors.EVENT_READ)
+        self._connections[connection] = None
+        if len(self._connections) > self._most:
+            self._close(next(iter(self._connections)))
+
+    def _close(self, connection: socket.socket) -> None:
+        del self._connections[connection]
+        self._selector.unregister(connection)
+        connection.close()
 
     def _listen(self) -> float | None:
         """Listen again if it is time. Returns the seconds until then; None: it listens."""
@@ -89,9 +106,11 @@ class SpanIntake:
         except OSError:
             message, flags = b"", 0
         if not message:
-            self._selector.unregister(connection)
-            connection.close()
-        elif not flags & socket.MSG_TRUNC:
+            self._close(connection)
+            return
+        del self._connections[connection]
+        self._connections[connection] = None
+        if not flags & socket.MSG_TRUNC:
             for span in spans_of(message):
                 self._take(span)
 

@@ -111,3 +111,40 @@ def test_without_descriptors_the_intake_waits_and_reads_on(
         for worker in workers:
             worker.close()
     os.close(ends)
+
+
+def test_of_too_many_connections_the_one_that_was_silent_the_longest_is_closed(tmp_path: Path) -> None:
+    taken = threading.Semaphore(0)
+    path, good = str(tmp_path / "spans"), encode_spans([a_span()]).SerializeToString()
+    ends, end = os.pipe()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(path)
+        listener.listen()
+        intake = SpanIntake(listener, lambda _span: taken.release(), most=2)
+        intake.watch(ends)
+        thread = threading.Thread(target=intake.serve)
+        thread.start()
+        first, second, third = workers = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
+
+        def send(worker: socket.socket) -> None:
+            worker.send(good)
+            assert taken.acquire(timeout=10)
+
+        try:
+            for worker in workers:
+                worker.settimeout(10)
+            first.connect(path)
+            send(first)
+            second.connect(path)
+            send(second)
+            send(first)
+            third.connect(path)
+            assert second.recv(1) == b""
+            send(third)
+            send(first)
+        finally:
+            os.close(end)
+            thread.join()
+            for worker in workers:
+                worker.close()
+    os.close(ends)
