@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gearman_server.jobs.endings import End, Sequel
+from gearman_server.jobs.job import CANCELLED
 
 if TYPE_CHECKING:
     from gearman_server.jobs.access import Identity
@@ -28,6 +29,8 @@ TRACEBACK_BYTES: Final = 4096
 #: Of each of the two numbers of a progress: a worker can send megabytes.
 PROGRESS_BYTES: Final = 32
 MOST_TAGS: Final = 32
+#: The ends that are noted of a job that its worker goes on with.
+_WITHDRAWN: Final = (End.CANCELLED, End.STOPPED)
 #: Ends whose attempts count as such in the job's history before they are noted.
 _COUNTED: Final = (End.FAILED, End.EXCEPTION, End.TIMEOUT, End.LOST)
 
@@ -81,6 +84,8 @@ class LateEnds:
 
     def note_success(self, job: Job, worker: Session, result: bytes) -> None:
         """Keep the end of a job that is complete. Most ends are, so nothing is called here that need not be."""
+        if job.state is CANCELLED:  # as everybody was told; its worker has gone on for nothing
+            return
         number = self.last_number = self.last_number + 1
         extras, workload = job.extras, job.workload
         row = (
@@ -109,7 +114,9 @@ class LateEnds:
         self._successes.append(_made(LateEnd, row))
 
     def note(self, job: Job, worker: Session | None, end: End, sequel: Sequel, reason: bytes) -> None:
-        """Keep another end."""
+        """Keep another end, unless the job was withdrawn while it ran, which is its one end."""
+        if job.state is CANCELLED and end not in _WITHDRAWN:
+            return
         self.last_number += 1
         history, extras = job.history, job.extras
         attempt = 0 if history is None else history.attempts

@@ -80,9 +80,9 @@ class Endings:
         self.note: Note | None = None
         self.note_success: NoteSuccess | None = None
 
-    def dropped(self, job: Job, reason: str, worker: Session | None = None) -> None:
-        """The job will not run (again); that worker had it."""
-        if self.note is not None:
+    def dropped(self, job: Job, reason: str, worker: Session | None = None, *, is_noted: bool = True) -> None:
+        """The job will not run (again); that worker had it. Not noted: its end was told already."""
+        if is_noted and self.note is not None:
             how = End.CANCELLED if reason in _BY_SOMEBODY else End.DROPPED
             self.note(job, worker, how, Sequel.NOTHING, reason.encode())
         self._events.emit(JobDropped(job.handle, job.function.name, reason, job.priority))

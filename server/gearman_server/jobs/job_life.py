@@ -296,8 +296,9 @@ class JobLife:
     def give_up(self, job: Job, reason: str, worker: Session | None = None) -> None:
         """End a job that is in no queue, because nobody wants it any more. That worker had it."""
         self._keep_failure(job, reason)
+        is_first_end = job.state is not CANCELLED
         self.end(job, Outcome.CANCELLED, reason.encode())
-        self.endings.dropped(job, reason, worker)
+        self.endings.dropped(job, reason, worker, is_noted=is_first_end)
 
     def fail(self, job: Job, reason: str) -> None:
         """End a job that no worker has and that is in no queue, because it has had its attempts."""

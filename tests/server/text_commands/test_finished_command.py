@@ -170,6 +170,26 @@ def test_jobs_that_somebody_ended(broker: BrokerHarness) -> None:
     assert [bool(row["started"]) for row in rows] == [False, True, True, False, False]
 
 
+@pytest.mark.parametrize("how", ["complete", "fail", "exception", "failure", "lost", "withdrawn"])
+def test_a_job_that_was_cancelled_while_it_ran_has_no_other_end(broker: BrokerHarness, how: str) -> None:
+    broker.broker.use_policies({b"f": FunctionPolicy(retries=3)})
+    worker = broker.worker(b"f")
+    handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
+    assert worker.grab() == handle
+    broker.peer("127.0.0.1").text(b"cancel job " + handle)
+    if how == "lost":
+        worker.leave()
+    elif how == "withdrawn":
+        worker.send(PacketType.CANT_DO, b"f")
+    elif how == "failure":
+        failure(worker, handle, b"retry")
+    elif how == "fail":
+        worker.send(PacketType.WORK_FAIL, handle)
+    else:
+        worker.send(PacketType.WORK_COMPLETE if how == "complete" else PacketType.WORK_EXCEPTION, handle, b"x")
+    assert ends(broker) == [(b"cancelled", b"", 1, b"cancelled while it ran")]
+
+
 def test_a_job_that_was_not_begun_in_time(broker: BrokerHarness) -> None:
     broker.peer().send(SUBMIT_JOB_WITH, b"f", b"", b"background=1\0expires_in=5000\0expired_letter=1\0", b"w")
     broker.peer().send(SUBMIT_JOB_WITH, b"f", b"", b"background=1\0expires_in=5000\0", b"w")
