@@ -60,7 +60,7 @@ class _FunctionKeys(BaseModel):
     weights: Annotated[Mapping[bytes, int] | None, BeforeValidator(v.weights)] = None
     brake: Annotated[BrakeRule | None, BeforeValidator(v.brake)] = None
     unique_scope: Annotated[bool, BeforeValidator(v.is_cluster)] = False
-    retention: Annotated[float, BeforeValidator(v.duration_s)] = 0.0
+    retention: Annotated[float | None, BeforeValidator(v.longer_than_nothing_s)] = None
     settings: object = None  #: for the worker's code; the server ignores it
 
 
@@ -229,7 +229,7 @@ def _policy(written: _FunctionKeys) -> FunctionPolicy:
         allow_options=written.allow_options,
         keys=keys if keys.is_fair or keys.is_limited else None,
         is_unique_in_cluster=written.unique_scope,
-        retention_s=written.retention or None,
+        retention_s=written.retention,
     )
 
 

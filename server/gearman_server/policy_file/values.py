@@ -34,6 +34,14 @@ def duration_s(value: object) -> float:
         raise ValueError(f"a duration needs a unit: write {value}s, if seconds are meant") from error
 
 
+def longer_than_nothing_s(value: object) -> float:
+    """A duration above 0, in seconds."""
+    seconds = duration_s(value)
+    if seconds <= 0:
+        raise ValueError("more than 0 is expected; to keep it as long as the others, leave the key out")
+    return seconds
+
+
 def whole(value: object) -> int:
     """A whole number from 0 up."""
     if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,18}", value):

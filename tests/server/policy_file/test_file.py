@@ -87,6 +87,7 @@ def test_a_file_may_be_empty(written: Callable[..., Path], text: str) -> None:
             ["3: functions.f.max_backoff: max_backoff is less than backoff: raise it"],
         ),
         ("functions: {f: {timeout: 9999d}}", ["1: functions.f.timeout: '9999d' is too long"]),
+        ("functions: {f: {retention: 0s}}", ["1: functions.f.retention: more than 0 is expected; to keep it as long"]),
         ("functions: {f: {crash_retries: -1}}", ["1: functions.f.crash_retries: a whole number from 0 up is expected"]),
         (
             "functions: {f: {crash_retrys: 1}}",
