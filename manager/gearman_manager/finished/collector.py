@@ -87,6 +87,7 @@ class Collector:
                 self._readers.pop(gone).kill(block=False)
             for new in wanted - self._readers.keys():
                 self._readers[new] = gevent.spawn(self._read_forever, new[0])
+            self._keeper.tidy()
             gevent.sleep(EVERY_S)
 
     def _read_forever(self, address: Address) -> None:

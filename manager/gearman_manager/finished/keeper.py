@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,10 +40,13 @@ class Keeper:
 
     def __init__(self, path: Path, bounds: Callable[[], FinishedJobs | None]) -> None:
         """`bounds` gives those in force; None: none are kept."""
+        self._path = path
         self._file = HistoryFile(path, MOST_BYTES)
         for statement in table.TABLES:
             self._file.declare(statement)
         self._bounds = bounds
+        #: The bounds for what was kept before, while none are kept; of `max_count` only that it is 0 matters.
+        self.bounds_of_old: Callable[[], FinishedJobs] = FinishedJobs
         #: For how long the rows of a function are kept, by its name, in seconds, if that is shorter than `max_age`.
         self.retention_s: Callable[[], Mapping[str, float]] = dict
         #: Makes of a row, as it was kept, what may be shown of it now.
@@ -53,7 +57,7 @@ class Keeper:
         #: in the thread of the file.
         self.shows_text: Callable[..., bool] = lambda *_: True
         self._cursors: dict[str, str] = {}
-        self._tidied_at = 0.0
+        self._tidied_at = -TIDY_EVERY_S
         self._is_failing = False
 
     @property
@@ -79,12 +83,9 @@ class Keeper:
         self._note_cursor(server, cursor)
         try:
             self._write(partial(table.insert, attempts, server, cursor, bounds.max_count))
-            self._tidy(bounds)
             self._is_failing = False
         except HistoryError as error:
-            if not self._is_failing:
-                _log.warning("%s; finished jobs are not kept until it can", error)
-            self._is_failing = True
+            self._tell(f"{error}; finished jobs are not kept until it can")
 
     def _note_cursor(self, server: str, cursor: str) -> None:
         """Remember it: while the file is busy or broken, nothing must be read twice."""
@@ -103,17 +104,36 @@ class Keeper:
                     raise
                 self._file.run(table.make_room, _WRITE_PATIENCE_S)
 
-    def _tidy(self, bounds: FinishedJobs) -> None:
-        """Delete what is too old, a part at a time."""
-        now, unix_now = time.monotonic(), time.time()
+    def _tell(self, text: str) -> None:
+        if not self._is_failing:
+            _log.warning(text)
+        self._is_failing = True
+
+    def tidy(self) -> None:
+        """Delete what is too old, a part at a time, if it is time for that; also while none are kept. Only the calling
+        greenlet waits."""
+        now = time.monotonic()
         if now < self._tidied_at + TIDY_EVERY_S:
             return
         self._tidied_at = now
-        ages: list[tuple[float, str | None]] = [(bounds.max_age, None)]
-        ages += [(age_s, function) for function, age_s in self.retention_s().items() if age_s < bounds.max_age]
-        for age_s, function in ages:
-            while self._file.run(partial(table.delete_older, unix_now - age_s, function), _WRITE_PATIENCE_S):
-                pass
+        if not self.is_on and not self._path.exists():
+            return  # none was ever kept
+        young = self._young()
+        befores: list[tuple[float, str | None]] = [(young.since, None)]
+        befores += [(since, function) for function, since in young.since_of.items()]
+        try:
+            for before, function in befores:
+                while self._file.run(partial(table.delete_older, before, function)):
+                    pass
+        except HistoryError as error:
+            self._tell(f"{error}; finished jobs that are too old stay in it until it can")
+
+    def _young(self) -> table.Young:
+        """Since when what is kept must have ended; infinity: nothing stays."""
+        now, bounds = time.time(), self._bounds() or self.bounds_of_old()
+        since = now - bounds.max_age if bounds.max_count else math.inf
+        since_of = {function: now - age_s for function, age_s in self.retention_s().items() if now - age_s > since}
+        return table.Young(since, since_of)
 
     def page(self, wanted: Wanted, limit: int, before: int | None) -> list[dict[str, Any]]:
         """The kept ends that are wanted, the newest first: at most `limit`, of those before an id. Their texts are cut,
@@ -127,8 +147,8 @@ class Keeper:
         self._check()
         if wanted.text is not None and len(wanted.text) > MOST_TEXT:
             raise ManagerError(f"at most {MOST_TEXT} characters of a text are looked for")
-        where, values = wanted.condition(before)
-        listed = partial(table.listed, where, values, limit, self.is_private, self.shows_text)
+        condition = wanted.condition(before)
+        listed = partial(table.listed, condition, self._young(), limit, self.is_private, self.shows_text)
         # Cut only now: a private value in an error is known by the workload.
         return [
             {**row, "error": row["error"][: table.LISTED_ERROR], "workload": row["workload"][: table.LISTED_WORKLOAD]}
@@ -141,7 +161,9 @@ class Keeper:
         Raises:
             HistoryError: it can't be read.
         """
-        return self._shown(self._file.run(partial(table.attempts_of, handle))) if self.is_on else []
+        if not self.is_on:
+            return []
+        return self._shown(self._file.run(partial(table.attempts_of, handle, self._young())))
 
     def _shown(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         turns, shown = Turns(), []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from gearman_manager.finished.attempt import FinishedAttempt
@@ -48,6 +48,26 @@ _MADE_ROOM: Final = 0.1
 MOST_ATTEMPTS: Final = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Young:
+    """Since when (Unix seconds) an end must be not to be too old: those of some functions, by name, and all."""
+
+    since: float
+    since_of: Mapping[str, float]
+
+    def chosen(self, where: str, values: Iterable[object]) -> tuple[str, list[object]]:
+        """FROM … WHERE … for the rows that meet a condition, and are not too old; with its values."""
+        pairs = [part for pair in self.since_of.items() for part in pair]
+        # Several rows of values are not looked through for each row: SQLite makes an index of them.
+        known = ", ".join(["(?, ?)"] * (1 + len(self.since_of)))
+        ages = f"(SELECT column1 AS age_of, column2 AS age_since FROM (VALUES {known}))"
+        condition = f"{where or ' WHERE 1'} AND at >= ? AND at >= coalesce(age_since, at)"
+        return (
+            f"FROM finished LEFT JOIN {ages} ON age_of = function{condition}",
+            [None, None, *pairs, *values, self.since],
+        )
+
+
 def cursor_of(server: str, connection: sqlite3.Connection) -> str:
     """Where to go on with a server; empty: at its first end."""
     row = connection.execute("SELECT cursor FROM finished_cursors WHERE server = ?", (server,)).fetchone()
@@ -81,22 +101,24 @@ def delete_older(before: float, function: str | None, connection: sqlite3.Connec
 
 
 def listed(
-    where: str,
-    values: Iterable[object],
+    condition: tuple[str, Iterable[object]],
+    young: Young,
     limit: int,
     is_private: Callable[[str], bool],
     shows_text: Callable[..., bool],
     connection: sqlite3.Connection,
 ) -> list[dict[str, Any]]:
-    """The rows that meet a condition, the newest first, by the names of `FinishedAttempt`: `error` and `workload` are
-    cut, but not those of functions that are private, and `result` and `traceback` are left out."""
+    """The rows that meet a condition (WHERE … or nothing, and its values), the newest first, by the names of
+    `FinishedAttempt`: `error` and `workload` are cut, but not those of functions that are private, and `result` and
+    `traceback` are left out."""
 
     def shows(*parts: Any) -> bool:
         time.sleep(0)  # the manager's loop need not wait for its turn until Python takes it from us
         return shows_text(*parts)
 
     connection.create_function(SHOWS_TEXT, 5, shows)
-    query = f"SELECT {', '.join(_LISTED)} FROM finished{where} ORDER BY id DESC LIMIT ?"
+    chosen, values = young.chosen(*condition)
+    query = f"SELECT {', '.join(_LISTED)} {chosen} ORDER BY id DESC LIMIT ?"
     rows = [_row(_LISTED_FIELDS, row) for row in connection.execute(query, (*values, limit))]
     for row in rows:
         if is_private(row["function"]):
@@ -105,11 +127,12 @@ def listed(
     return rows
 
 
-def attempts_of(handle: str, connection: sqlite3.Connection) -> list[dict[str, Any]]:
+def attempts_of(handle: str, young: Young, connection: sqlite3.Connection) -> list[dict[str, Any]]:
     """What is kept of a job, its last attempts, the first one first."""
-    query = f"SELECT {', '.join(_COLUMNS)} FROM finished WHERE handle = ? ORDER BY id DESC LIMIT ?"
+    chosen, values = young.chosen(" WHERE handle = ?", [handle])
+    query = f"SELECT {', '.join(_COLUMNS)} {chosen} ORDER BY id DESC LIMIT ?"
     fields_of_row = tuple(_FIELD_OF.values())
-    return [_row(fields_of_row, row) for row in connection.execute(query, (handle, MOST_ATTEMPTS))][::-1]
+    return [_row(fields_of_row, row) for row in connection.execute(query, (*values, MOST_ATTEMPTS))][::-1]
 
 
 def _values(attempt: FinishedAttempt) -> tuple[Any, ...]:

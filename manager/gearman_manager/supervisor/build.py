@@ -145,6 +145,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         return [server.address for server in queues.servers if server.is_up and server.is_pushed]
 
     keeper = Keeper(run_folder.finished_file, lambda: arrangement.config.kept_finished)
+    keeper.bounds_of_old = lambda: arrangement.config.history.finished_jobs
     keeper.retention_s = lambda: arrangement.privacy.retention_s
     finished = Collector(ours, keeper)
     keeper.show = lambda row: shown_row(row, arrangement.privacy)

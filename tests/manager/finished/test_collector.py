@@ -17,6 +17,7 @@ from gearman_client import Address, AdminError
 from gearman_client.address import parse_address
 from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
 from gearman_manager.finished import collector as collector_module
+from gearman_manager.finished import keeper as keeper_module
 from gearman_manager.finished.attempt import FinishedAttempt, Page
 from gearman_manager.finished.collector import PAGE_LINES, Collector
 from gearman_manager.finished.keeper import Keeper
@@ -26,7 +27,7 @@ from gearman_server.broker_settings import BrokerSettings
 from gearman_server.edge.settings import ListenSettings, PortSettings
 from gearman_server.server import ServerSettings
 
-from .conftest import Bounds
+from .conftest import SERVER, Bounds, attempt
 
 DEADLINE_S = 20.0
 
@@ -259,6 +260,20 @@ def test_nothing_is_told_of_a_page_that_makes_no_sense(site: Site) -> None:
     with pytest.raises(AdminError, match="makes no sense"):
         collector._take_in(Page([line] * 60 + [line.replace(b"1.5", b"nan")], "r", "r.61", 0), "a:4730", "")
     assert len(site.received) == 60
+
+
+def test_what_is_too_old_goes_while_no_job_ends(
+    site: Site, make_keeper: Callable[[], Keeper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "TIDY_EVERY_S", 0.0)
+    site.keeper.keep([attempt(1), attempt(2, function="secret")], SERVER, "r1.2")
+    other = make_keeper()  # without the rule, so it tells of what is in the file
+    site.keeper.retention_s = lambda: {"secret": 0.0}
+    site.start()
+    with gevent.Timeout(DEADLINE_S):
+        while len(rows := other.page(Wanted(), 10, None)) > 1:
+            gevent.sleep(0.01)
+    assert [row["function"] for row in rows] == ["f"]
 
 
 def test_a_receiver_gets_what_is_written_a_moment_later(site: Site) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -114,13 +116,43 @@ def test_of_too_many_the_oldest_go(keeper: Keeper, bounds: Bounds) -> None:
     assert handles(keeper) == [5, 4, 3]
 
 
-def test_what_is_too_old_goes_and_sooner_where_a_function_says_so(keeper: Keeper, bounds: Bounds) -> None:
+def in_file(folder: Path) -> list[int]:
+    """The numbers that are in the file, whatever is told of them."""
+    with closing(sqlite3.connect(folder / FILE_NAME)) as file:
+        return [number for (number,) in file.execute("SELECT number FROM finished ORDER BY id")]
+
+
+def test_what_is_too_old_goes_and_sooner_where_a_function_says_so(
+    keeper: Keeper, bounds: Bounds, tmp_path: Path
+) -> None:
     bounds.now = FinishedJobs.model_validate({"max_age": "1h"})
     keeper.retention_s = lambda: {"secret": 60.0, "long": 99999.0}
     now = time.time()
     old = [attempt(1, at=now - 4000), attempt(2, at=now - 4000, function="long"), attempt(3, at=now - 90)]
     keeper.keep([*old, attempt(4, at=now - 90, function="secret"), attempt(5, function="secret")], SERVER, "r1.5")
-    assert handles(keeper) == [5, 3]
+    assert handles(keeper) == [5, 3], "it is not told, although it is still there"
+    assert [keeper.attempts_of(f"H:test:{number}") != [] for number in (2, 3, 4)] == [False, True, False]
+    assert in_file(tmp_path) == [1, 2, 3, 4, 5]
+    keeper.tidy()
+    assert in_file(tmp_path) == [3, 5]
+
+
+def test_what_was_kept_goes_in_its_time_when_nothing_is_kept_any_more(
+    keeper: Keeper, bounds: Bounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "TIDY_EVERY_S", 0.0)
+    bounds.now = None
+    keeper.tidy()
+    assert not (tmp_path / FILE_NAME).exists(), "nothing was ever kept"
+    bounds.now = FinishedJobs()
+    keeper.keep([attempt(1, at=time.time() - 4000), attempt(2), attempt(3, function="secret")], SERVER, "r1.3")
+    bounds.now = None
+    keeper.bounds_of_old = lambda: FinishedJobs.model_validate({"max_age": "1h"})
+    keeper.tidy()
+    assert in_file(tmp_path) == [2, 3]
+    keeper.bounds_of_old = lambda: FinishedJobs(max_count=0)
+    keeper.tidy()
+    assert in_file(tmp_path) == []
 
 
 def test_a_full_file_makes_room(
