@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 OVERHEAD_BYTES: Final = 600
 #: A letter may outlive its time by this much.
 _LONGEST_SLEEP_S: Final = 3600.0
+#: With letters of different ages among each other a look walks over all of them: so not for each one that ends.
+_SHORTEST_SLEEP_S: Final = 1.0
 _TOO_MANY: Final = "there are too many"
 _TOO_OLD: Final = "they are too old"
 
@@ -252,4 +254,4 @@ class DeadLetters:
         for handle in gone:
             self._remove(handle)
         self._tell_forgotten(gone, _TOO_OLD)
-        self._look_in(now, next_s)
+        self._look_in(now, max(next_s, _SHORTEST_SLEEP_S) if self.ages_s else next_s)

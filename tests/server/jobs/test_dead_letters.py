@@ -9,7 +9,7 @@ import pytest
 from gearman_client.extensions import WORK_FAILURE
 from gearman_client.packet import PacketType
 from gearman_server.jobs.dead_letters import DeadLetterBounds
-from gearman_server.jobs.events import StoreFailed
+from gearman_server.jobs.events import Event, LettersForgotten, StoreFailed
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.store import InsertsFailed
 
@@ -158,6 +158,22 @@ def test_a_function_can_have_its_letters_kept_for_a_shorter_time(make_broker: Ca
     assert listed(broker) == []
     assert next_one != short
     assert broker.broker.next_due is None
+
+
+def test_letters_that_end_one_after_the_other_are_forgotten_together(make_broker: Callable[..., BrokerHarness]) -> None:
+    broker = make_broker(dead_letters=DeadLetterBounds(max_age_s=100))
+    broker.broker.use_policies({b"private": FunctionPolicy(retention_s=30)})
+    forgotten: list[Event] = []
+    broker.broker.events.subscribe(forgotten.append, LettersForgotten)
+    for _ in range(5):
+        kill(broker, b"private")
+        broker.advance(0.1)
+    broker.advance(29.5)
+    for _ in range(20):
+        broker.advance(0.1)
+    letters = [event.letters for event in forgotten if isinstance(event, LettersForgotten)]
+    assert sum(letters) == 5
+    assert len(letters) <= 2
 
 
 def test_a_new_letter_does_not_bring_the_next_look_forward(make_broker: Callable[..., BrokerHarness]) -> None:
