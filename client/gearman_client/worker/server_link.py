@@ -27,8 +27,8 @@ from gearman_client.worker.worker_job import WorkerJob
 
 #: A job waits for a slow server when more than this much progress and data is unsent.
 MAX_UNSENT_BYTES: Final = 1024 * 1024
-#: The limit of the ERROR and NOOP packets before the answer to a grab.
-MAX_PACKETS_BEFORE_REPLY: Final = 1000
+#: The limit of the packets up to the end of a grab's answer: the jobs of a set, and as many ERROR and NOOP packets.
+MAX_PACKETS_BEFORE_REPLY: Final = 2000
 
 _PRE_SLEEP: Final = encode_request(PacketType.PRE_SLEEP)
 _PROBE: Final = b"greeting"

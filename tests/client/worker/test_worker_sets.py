@@ -32,7 +32,11 @@ InThread = Callable[..., "Future[Any]"]
 
 
 def greet(
-    peer: Peer, *functions: bytes, batches: dict[bytes, tuple[bytes, bytes]] | None = None, number: int = 1
+    peer: Peer,
+    *functions: bytes,
+    batches: dict[bytes, tuple[bytes, bytes]] | None = None,
+    number: int = 1,
+    most: bytes = b"3",
 ) -> None:
     """Play a server with the extension up to the worker's first GRAB_JOBS, which is read too."""
     peer.expect(PacketType.OPTION_REQ, b"job-attempt")
@@ -46,13 +50,13 @@ def greet(
     peer.expect(PacketType.OPTION_REQ, b"plain-sets")
     for function, numbers in (batches or {}).items():
         peer.expect(CAN_DO_MANY, function, *numbers)
-    expect_grab(peer, number)
+    expect_grab(peer, number, most)
 
 
-def expect_grab(peer: Peer, number: int) -> None:
+def expect_grab(peer: Peer, number: int, most: bytes = b"3") -> None:
     """Read the request for a set; each has another key."""
     peer.expect(SET_RETURN_KEY, b"%b-%d" % (KEY, number))
-    peer.expect(GRAB_JOBS, b"3")
+    peer.expect(GRAB_JOBS, most)
 
 
 def assign(peer: Peer, *handles: bytes, announced: int | None = None) -> None:
@@ -99,6 +103,17 @@ def test_the_jobs_of_one_answer_come_together_and_their_answers_leave_with_the_n
     assert peer.read_once() == [(complete, b"H:1\0r"), (complete, b"H:2\0r"), key, (GRAB_JOBS, b"3")]
     assign(peer, b"H:3")
     assert len(grabbed.result(DEADLINE_S)) == 1
+
+
+def test_a_thousand_jobs_may_come_in_a_packet_each(scripted_server: ScriptedServer, in_thread: InThread) -> None:
+    with Worker(scripted_server.address, WorkerSettings(prefetch=1000, return_key=KEY)) as worker:
+        worker.register("f")
+        grabbed = in_thread(worker.grab_many, DEADLINE_S)
+        peer = scripted_server.accept()
+        greet(peer, b"f", most=b"1000")
+        assign(peer, *[b"H:%d" % number for number in range(1000)])
+        assert len(grabbed.result(DEADLINE_S)) == 1000
+        scripted_server.close()
 
 
 def test_no_job_ends_the_wait_with_an_empty_list(
