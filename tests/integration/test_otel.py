@@ -55,6 +55,11 @@ def sets(jobs):
     return None
 
 
+@function(batch=1000, linger="30s")
+def thousand(jobs):
+    return None
+
+
 @function(batch=2, linger="30s", redact=["password"])
 def secretive_sets(jobs):
     raise ValueError("bad passwords: " + ", ".join(jobs.pop().json()["password"] for _ in range(2)))
@@ -72,7 +77,7 @@ def beside(job):
 POOLS = """
 pools:
   plain: {functions: [fine, fails, secretive, second_time, parent], min: 2, max: 2}
-  sets: {functions: [sets, secretive_sets], min: 1, max: 1}
+  sets: {functions: [sets, secretive_sets, thousand], min: 1, max: 1}
   later: {functions: [later], min: 1, max: 1}
   beside: {functions: [beside], concurrency: 2, min: 1, max: 1}
 """
@@ -201,6 +206,16 @@ def test_functions_of_other_kinds_have_spans_too(site: Site) -> None:
             client.submit_background("fine", b"")
     eventually(lambda: len(site.collector.spans) == before + 2, "jobs without a trace begin one")
     assert len({span.trace_id for span in site.collector.spans[before:]}) == 2
+
+
+def test_a_list_of_jobs_has_links_to_all_of_their_clients(site: Site) -> None:
+    traces = {f"{number:032x}" for number in range(1, 1001)}
+    with site.manager.client() as client:
+        for trace in traces:
+            headers = {"traceparent": f"00-{trace}-00000000000000aa-01", "tracestate": f"vendor={'x' * 200}"}
+            client.submit_background("thousand", b"", headers=headers)
+    (span,) = site.linked_to(traces)
+    assert values(span.attributes)["messaging.batch.message_count"] == 1000
 
 
 def test_the_metrics_are_those_of_the_page(site: Site) -> None:

@@ -21,7 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from gearman_client.errors import JobInterrupted
@@ -35,6 +35,8 @@ from gearman_manager.worker.order import Order
 #: Of each text in a span; a span with more than the socket takes would be lost.
 MAX_TEXT: Final = 8192
 MAX_EVENTS: Final = 32
+#: As many as a list has jobs.
+MAX_LINKS: Final = 1000
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
@@ -42,7 +44,7 @@ def trace_calls(functions: Mapping[str, FunctionCall], order: Order) -> None:
     """Have each call of these functions make a span. User code that has a provider of its own gets the spans there."""
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
         resource = Resource.create({"service.name": "gearman-manager", "service.instance.id": order.client_id})
-        limits = SpanLimits(max_events=MAX_EVENTS, max_attribute_length=MAX_TEXT)
+        limits = SpanLimits(max_events=MAX_EVENTS, max_links=MAX_LINKS, max_attribute_length=MAX_TEXT)
         provider = TracerProvider(resource=resource, span_limits=limits, id_generator=_Ids(), shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(_ToSender(order.spans)))
         trace.set_tracer_provider(provider)
@@ -140,7 +142,7 @@ class _Calls:
             trace.set_span_in_context(trace.INVALID_SPAN) if is_list else contexts[0],
             SpanKind.CONSUMER,
             self._attributes(every, is_list=is_list),
-            [Link(client) for client in clients if client.is_valid],
+            [Link(_without_state(client) if is_list else client) for client in clients if client.is_valid],
         )
         with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             try:
@@ -158,6 +160,11 @@ class _Calls:
             found["messaging.message.id"] = job.handle
             found["messaging.message.body.size"] = len(job.workload)
         return found
+
+
+def _without_state(client: SpanContext) -> SpanContext:
+    """A context without what a vendor has added: of a thousand of them a span would be larger than its socket takes."""
+    return SpanContext(client.trace_id, client.span_id, client.is_remote, client.trace_flags)
 
 
 def _note(span: Span, failure: Failure) -> None:
