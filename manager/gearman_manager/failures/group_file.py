@@ -84,7 +84,9 @@ def trim(now: float, retention_s: Mapping[str, float], connection: sqlite3.Conne
         connection.execute(_TOO_OLD, (now - age_s, function))
     gone = [row[0] for row in connection.execute(_EXCESS, (now, MOST_GROUPS))]
     forget(gone, connection)
-    connection.execute("DELETE FROM failure_hours WHERE hour < ?", (int(now // HOUR_S) - MOST_HOURS,))
+    hour = int(now // HOUR_S)
+    # Those of the future were counted while a clock was ahead.
+    connection.execute("DELETE FROM failure_hours WHERE hour < ? OR hour > ?", (hour - MOST_HOURS, hour + 1))
     connection.execute("DELETE FROM failure_jobs WHERE id <= (SELECT max(id) FROM failure_jobs) - ?", (MOST_JOBS,))
 
 
