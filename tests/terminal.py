@@ -29,7 +29,9 @@ class Terminal:
         self.written = b""
         termios.tcsetwinsize(self._end, (lines, columns))
         self.modes = termios.tcgetattr(self._end)
-        environment = os.environ | {"TERM": "xterm-256color"} | variables
+        # The variables tell of the terminal of those who run the tests.
+        outer = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        environment = outer | {"TERM": "xterm-256color"} | variables
         # With a controlling terminal, as in a shell: so it hears of another size.
         self.process = subprocess.Popen(
             ["setsid", "--ctty", *command], stdin=self._end, stdout=self._end, stderr=self._end, env=environment

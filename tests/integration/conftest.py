@@ -74,6 +74,14 @@ def alive(pid: int) -> bool:
         return False
 
 
+def _title_of(process: psutil.Process) -> str:
+    """What a process calls itself; empty if it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # a zombie is one, too
+        return ""
+
+
 class RunningManager:
     """A `gearman-manager` process in a folder of its own."""
 
@@ -176,7 +184,7 @@ class RunningManager:
         """The one descendant whose process title starts with this text."""
         assert self.process is not None
         family = psutil.Process(self.process.pid).children(recursive=True)
-        (pid,) = [child.pid for child in family if " ".join(child.cmdline()).startswith(title)]
+        (pid,) = [child.pid for child in family if _title_of(child).startswith(title)]
         return pid
 
     def family(self) -> list[int]:

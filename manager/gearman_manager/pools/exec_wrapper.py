@@ -58,8 +58,11 @@ def _prepare(options: dict[str, str]) -> None:
         _become(options["--user"], options["--own"].split(","))
     # After the change of user, which clears it. If the supervisor dies the kernel sends the program its stop signal.
     libc.prctl(_PR_SET_PDEATHSIG, int(number))
-    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(ignored, signal.SIG_DFL)  # Python ignores them; `yes | head -1` in a script would never end
+    # Python ignores SIGPIPE and SIGXFSZ; `yes | head -1` in a script would never end. A shell has a manager that it
+    # starts in the background ignore others.
+    for ignored in signal.valid_signals():
+        if signal.getsignal(ignored) is signal.SIG_IGN:
+            signal.signal(ignored, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the supervisor starts its children with signals blocked
     if os.getppid() != int(options["--parent"]):
         sys.exit(0)  # the supervisor died before the call above
