@@ -50,6 +50,8 @@ class StoreError(ServerError):
         super().__init__(reason)
         #: The connection is gone, or another transaction was in the way: the next attempt may work.
         self.is_lost = is_lost
+        #: Another transaction was in the way, and nothing else is wrong.
+        self.is_collision = False
         #: The data may be the reason; a part of it may work.
         self.is_about_data = is_about_data
         #: It is not known whether the changes were committed.

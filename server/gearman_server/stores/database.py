@@ -163,6 +163,7 @@ class Database:
             # A database that still answers has rolled the transaction back.
             is_unknown=self._is_committing and (is_lost or is_half_written(error)),
         )
+        raise_as.is_collision = is_collision(error) and not is_lost
         if not keeps_connection:
             self._drop_connection()
         raise raise_as from error

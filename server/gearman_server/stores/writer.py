@@ -1,6 +1,7 @@
 """Writes batches on a thread of its own, one at a time, each as a whole.
 
-It repeats a batch whose connection broke, until the batch's time is up; every other failure is reported at once.
+It repeats a batch whose connection broke, until the batch's time is up, and one that another transaction was in the way
+of, at least some times; every other failure is reported at once.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE_S: Final = 0.02
 _MAX_PAUSE_S: Final = 0.5
+#: So often a batch is repeated that collides with others, also if nobody waits for it and it has no time.
+_LEAST_REPEATS: Final = 5
 
 
 class WriteOrder(NamedTuple):
@@ -94,7 +97,7 @@ class Writer:
             return None
 
     def _write(self, order: WriteOrder) -> Sequence[Job]:
-        pause_s = _FIRST_PAUSE_S
+        pause_s, collisions = _FIRST_PAUSE_S, 0
         is_repeated = is_unknown = False
         while True:
             try:
@@ -103,7 +106,10 @@ class Writer:
                 # An attempt that fails for sure does not say what became of the one before.
                 is_unknown = error.is_unknown = is_unknown or error.is_unknown
                 may_repeat = error.is_lost and not isinstance(error, OwnershipLostError)
-                if not may_repeat or order.batch.is_given_up or time.monotonic() + pause_s > order.deadline:
+                collisions += error.is_collision
+                has_time = time.monotonic() + pause_s <= order.deadline
+                has_time |= error.is_collision and collisions <= _LEAST_REPEATS
+                if not may_repeat or order.batch.is_given_up or not has_time:
                     raise
             is_repeated = True
             native_sleep(pause_s)

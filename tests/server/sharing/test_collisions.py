@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from threading import Thread
 
+import pytest
 from sqlalchemy import text
 
 from gearman_client.packet import PacketType
@@ -50,3 +52,26 @@ def test_a_deadlock_is_no_failure_for_submitters_and_costs_no_connection(
     assert [packet_type for packet_type, _ in answers] == [PacketType.JOB_CREATED]
     until(lambda: len(cluster.database.rows("id", "gearman_jobs")) == 20)
     assert before <= _sessions(cluster)
+
+
+def test_a_deadlock_of_a_batch_that_nobody_waits_for_is_no_trouble_of_the_store(
+    cluster: Cluster, until: Callable[..., None]
+) -> None:
+    server = cluster.start()
+    submit(server.peer(), 20)
+    worker = server.peer()
+    job = grab(worker)
+    assert job is not None
+    until(lambda: cluster.database.rows("id", "gearman_jobs WHERE state <> 0"))
+    with cluster.database.connect() as connection:
+        foreign = connection.begin()
+        connection.execute(text("UPDATE gearman_jobs SET requeues = requeues + 1"))
+        worker.send(PacketType.WORK_COMPLETE, job[0], b"")
+        until(lambda: cluster.waits_for_a_row())
+        connection.execute(text("UPDATE gearman_servers SET fence = fence + 1"))
+        foreign.rollback()
+    until(lambda: len(cluster.database.rows("id", "gearman_jobs")) == 19)
+    server.signal(signal.SIGTERM)
+    server.wait()
+    with pytest.raises(AssertionError, match="no log line"):
+        server.wait_for_log(" fails: ")
