@@ -322,7 +322,7 @@ def test_equal_keys_meet_whatever_servers_a_client_was_given_and_how_they_are_wr
     third = cluster.start()
     until(lambda: all(server.text(b"servers").count(b"\talive\t") == 3 for server in cluster.servers))
     ports = [server.port for server in (first, second, third)]
-    keys = [f"key {number}" for number in range(12)]
+    keys = [f"key {number}" for number in range(40)]  # of so many each server has some, whatever the ports
     homes = []
     for given in (
         [first.address],  # the first call learns of the others, and goes to one of them
