@@ -25,6 +25,7 @@ from scrape import Socket, cpu_s
 from gearman_manager.config.models import FinishedJobs
 from gearman_manager.finished.attempt import FinishedAttempt
 from gearman_manager.finished.keeper import FILE_NAME, Keeper
+from gearman_manager.privacy import Privacy
 
 ROWS_KEPT: Final = 100_000
 MOST_MS, MOST_HOLD_MS = 300.0, 20.0
@@ -88,7 +89,7 @@ def _fill(folder: Path) -> float:
     random.seed(1)
     words = ["".join(random.choices(string.ascii_lowercase, k=7)) for _ in range(5000)]
     bounds = FinishedJobs()
-    keeper = Keeper(folder / "run" / FILE_NAME, lambda: bounds)
+    keeper = Keeper(folder / "run" / FILE_NAME, lambda: bounds, Privacy())
     for begin in range(0, ROWS_KEPT, _BATCH):
         keeper.keep(_attempts(begin, words), _SERVER, f"r.{begin}")
     keeper.close()

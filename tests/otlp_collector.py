@@ -3,44 +3,33 @@
 from __future__ import annotations
 
 import gzip
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from .http_receiver import HttpReceiver
+
 _KINDS: dict[str, Any] = {"/v1/metrics": ExportMetricsServiceRequest, "/v1/traces": ExportTraceServiceRequest}
 
 
-class OtlpCollector:
+class OtlpCollector(HttpReceiver):
     """The server, and the requests."""
 
     def __init__(self, port: int = 0) -> None:
         self._requests: dict[str, list[Any]] = {path: [] for path in _KINDS}
         #: Of the last request, by names in lower case.
         self.headers: dict[str, str] = {}
-        collector = self
+        super().__init__(port)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                collector.headers = {name.lower(): value for name, value in self.headers.items()}
-                collector._requests[self.path].append(_KINDS[self.path].FromString(body))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-        self.port: int = self._server.server_port
+    def take(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+        if headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        self.headers = headers
+        self._requests[path].append(_KINDS[path].FromString(body))
+        return 200, {}
 
     @property
     def spans(self) -> list[Any]:
@@ -69,11 +58,6 @@ class OtlpCollector:
         """The resource of the last metrics."""
         request = self._requests["/v1/metrics"][-1]
         return values(request.resource_metrics[0].resource.attributes)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 def values(attributes: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A real HTTP server that takes POST requests, for tests."""
+"""A real HTTP server that takes JSON, for tests."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from .http_receiver import HttpReceiver
 
-class WebHook:
+
+class WebHook(HttpReceiver):
     """The server, and the JSON that it was sent. `status` is that of its answers; without `may_answer` it waits."""
 
     def __init__(self, port: int = 0) -> None:
@@ -20,26 +21,13 @@ class WebHook:
         self.headers: dict[str, str] = {}
         self.may_answer = threading.Event()
         self.may_answer.set()
-        hook = self
+        super().__init__(port)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                hook.paths.append(self.path)
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                hook.may_answer.wait(60)
-                hook.received.append(json.loads(body))
-                self.send_response(hook.status)
-                for name, value in hook.headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-        self.port: int = self._server.server_port
+    def take(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+        self.paths.append(path)
+        self.may_answer.wait(60)
+        self.received.append(json.loads(body))
+        return self.status, self.headers
 
     @property
     def url(self) -> str:
@@ -47,9 +35,7 @@ class WebHook:
 
     def close(self) -> None:
         self.may_answer.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().close()
 
 
 @contextmanager

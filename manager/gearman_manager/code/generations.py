@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,6 +64,16 @@ class Generations:
         self._busy = gevent.lock.RLock()
         self._retry_s = _FIRST_RETRY_S
         self._born_at = 0.0
+
+    @property
+    def functions(self) -> Sequence[str]:
+        """The names of the functions that are served."""
+        return () if self.current is None else tuple(self.current.layout.functions)
+
+    @property
+    def by_pool(self) -> Mapping[str, list[str]]:
+        """The functions of each pool."""
+        return {} if self.current is None else self.current.layout.by_pool
 
     def load_first(self, config: Config) -> None:
         """Load the code for the first time. Modules that can't be loaded go into `errors`, the others run.

@@ -28,12 +28,12 @@ class ServerAccess:
         self, addresses: Callable[[], Sequence[Address]], clusters: Callable[[], Sequence[Sequence[Address]]]
     ) -> None:
         """`clusters` gives the same servers by cluster, first the one to ask; one without a cluster is alone."""
-        self._addresses = addresses
+        self.addresses = addresses
         self.clusters = clusters
 
     def by_name(self) -> dict[str, Address]:
         """The addresses of all job servers, by what they are called."""
-        return {str(address): address for address in self._addresses()}
+        return {str(address): address for address in self.addresses()}
 
     def one_of_each(self) -> list[str]:
         """A server of each cluster, and all servers without one."""

@@ -15,6 +15,7 @@ from gearman_client import Address, AdminClient, AdminError, GearmanError
 from gearman_manager.control.turns import Turns
 from gearman_manager.finished.attempt import FinishedAttempt, Page, attempts_of, read_page
 from gearman_manager.finished.keeper import Keeper
+from gearman_manager.finished.private_attempts import shown_attempt
 from gearman_manager.job_servers.connection import connect_to
 
 _log = logging.getLogger("history")
@@ -57,8 +58,6 @@ class Collector:
         self.missed = 0
         self._told_missed = 0
         self._told_at = -TELL_EVERY_S
-        #: Those that are prepared for being told and kept; None: the end is not to be kept.
-        self.prepare: Callable[[FinishedAttempt], FinishedAttempt | None] = lambda attempt: attempt
 
     def subscribe(self, receive: Receive) -> None:
         """Hand each batch to `receive` too, before it is written: up to 50 ends of one server, in their order.
@@ -133,9 +132,7 @@ class Collector:
         turns = Turns()
         kept: list[FinishedAttempt] = []
         for attempt in attempts_of(page, server):
-            prepared = self.prepare(attempt)
-            if prepared is not None:
-                kept.append(prepared)
+            kept.append(shown_attempt(attempt, self._keeper.privacy))
             turns.others()
         # Only now: a page of which a line makes no sense is read again later.
         for begin in range(0, len(kept), _BATCH):

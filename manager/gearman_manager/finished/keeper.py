@@ -6,7 +6,7 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -16,8 +16,10 @@ from gearman_manager.control.turns import Turns
 from gearman_manager.errors import ManagerError, NotNow
 from gearman_manager.finished import table
 from gearman_manager.finished.attempt import FinishedAttempt
+from gearman_manager.finished.private_attempts import shown_row
 from gearman_manager.finished.search import Wanted
 from gearman_manager.history.history_file import HistoryError, HistoryFile, file_names
+from gearman_manager.privacy import Privacy
 
 _log = logging.getLogger("history")
 FILE_NAME: Final = "finished.db"
@@ -38,24 +40,17 @@ _MOST_CURSORS: Final = 1000
 class Keeper:
     """The finished jobs that are kept."""
 
-    def __init__(self, path: Path, bounds: Callable[[], FinishedJobs | None]) -> None:
-        """`bounds` gives those in force; None: none are kept."""
+    def __init__(self, path: Path, bounds: Callable[[], FinishedJobs | None], privacy: Privacy) -> None:
+        """`bounds` gives those in force; None: none are kept. `privacy` says what may be shown, and for how long the
+        rows of a function are kept, if that is shorter."""
         self._path = path
         self._file = HistoryFile(path, MOST_BYTES)
         for statement in table.TABLES:
             self._file.declare(statement)
         self._bounds = bounds
+        self.privacy = privacy
         #: The bounds for what was kept before, while none are kept; of `max_count` only that it is 0 matters.
         self.bounds_of_old: Callable[[], FinishedJobs] = FinishedJobs
-        #: For how long the rows of a function are kept, by its name, in seconds, if that is shorter than `max_age`.
-        self.retention_s: Callable[[], Mapping[str, float]] = dict
-        #: Makes of a row, as it was kept, what may be shown of it now.
-        self.show: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row
-        #: Whether that leaves anything out of a function's rows.
-        self.is_private: Callable[[str], bool] = lambda _: False
-        #: Whether a text stands in what may be shown of a row, by function, workload, error and traceback. It is called
-        #: in the thread of the file.
-        self.shows_text: Callable[..., bool] = lambda *_: True
         self._cursors: dict[str, str] = {}
         self._tidied_at = -TIDY_EVERY_S
         self._is_failing = False
@@ -132,7 +127,8 @@ class Keeper:
         """Since when what is kept must have ended; infinity: nothing stays."""
         now, bounds = time.time(), self._bounds() or self.bounds_of_old()
         since = now - bounds.max_age if bounds.max_count else math.inf
-        since_of = {function: now - age_s for function, age_s in self.retention_s().items() if now - age_s > since}
+        ages_s = self.privacy.retention_s
+        since_of = {function: now - age_s for function, age_s in ages_s.items() if now - age_s > since}
         return table.Young(since, since_of)
 
     def page(self, wanted: Wanted, limit: int, before: int | None) -> list[dict[str, Any]]:
@@ -148,7 +144,7 @@ class Keeper:
         if wanted.text is not None and len(wanted.text) > MOST_TEXT:
             raise ManagerError(f"at most {MOST_TEXT} characters of a text are looked for")
         condition = wanted.condition(before)
-        listed = partial(table.listed, condition, self._young(), limit, self.is_private, self.shows_text)
+        listed = partial(table.listed, condition, self._young(), limit, self.privacy)
         # Cut only now: a private value in an error is known by the workload.
         return [
             {**row, "error": row["error"][: table.LISTED_ERROR], "workload": row["workload"][: table.LISTED_WORKLOAD]}
@@ -168,7 +164,7 @@ class Keeper:
     def _shown(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         turns, shown = Turns(), []
         for row in rows:
-            shown.append(self.show(row))
+            shown.append(shown_row(row, self.privacy))
             turns.others()
         return shown
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from gearman_manager.finished.attempt import FinishedAttempt
+from gearman_manager.finished.private_attempts import shows_text
+from gearman_manager.privacy import Privacy
 
 #: Between the tags of a job, before the first and behind the last.
 TAG_MARK: Final = "\x1f"
@@ -104,8 +106,7 @@ def listed(
     condition: tuple[str, Iterable[object]],
     young: Young,
     limit: int,
-    is_private: Callable[[str], bool],
-    shows_text: Callable[..., bool],
+    privacy: Privacy,
     connection: sqlite3.Connection,
 ) -> list[dict[str, Any]]:
     """The rows that meet a condition (WHERE … or nothing, and its values), the newest first, by the names of
@@ -114,14 +115,14 @@ def listed(
 
     def shows(*parts: Any) -> bool:
         time.sleep(0)  # the manager's loop need not wait for its turn until Python takes it from us
-        return shows_text(*parts)
+        return shows_text(privacy, *parts)
 
     connection.create_function(SHOWS_TEXT, 5, shows)
     chosen, values = young.chosen(*condition)
     query = f"SELECT {', '.join(_LISTED)} {chosen} ORDER BY id DESC LIMIT ?"
     rows = [_row(_LISTED_FIELDS, row) for row in connection.execute(query, (*values, limit))]
     for row in rows:
-        if is_private(row["function"]):
+        if privacy.of(row["function"]).hides:
             whole = connection.execute("SELECT error, workload FROM finished WHERE id = ?", (row["id"],)).fetchone()
             row["error"], row["workload"] = whole
     return rows

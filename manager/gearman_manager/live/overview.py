@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ class Overview:
         """All of it, made in turns: others run meanwhile. Every text is as others wrote it: escape it."""
         turns = Turns() if turns is None else turns
         sources, health = self._sources, self._health()
-        functions = self._functions()
+        functions = sources.generations.by_pool
         pools = [self._pool(pool, functions.get(pool.name, ()), turns) for pool in sources.workforce.active]
         found = troubles(health, pools, sources.generations.errors, log.problems())
         return {
@@ -81,13 +81,11 @@ class Overview:
         Raises:
             NotFound: there is no such pool.
         """
-        pool = self._pool(find_pool(self._sources.workforce, name), self._functions().get(name, ()), Turns())
+        pool = self._pool(
+            find_pool(self._sources.workforce, name), self._sources.generations.by_pool.get(name, ()), Turns()
+        )
         keys = ("queued", "running", "waiting", "wanted", "target", "ready")
         return {"pool": name, "value": pool["queued"] + pool["running"], **{key: pool[key] for key in keys}}
-
-    def _functions(self) -> Mapping[str, list[str]]:
-        current = self._sources.generations.current
-        return current.layout.by_pool if current is not None else {}
 
     def _pool(self, pool: Pool, functions: Sequence[str], turns: Turns) -> Report:
         sources = self._sources

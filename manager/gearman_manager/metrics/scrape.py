@@ -119,8 +119,7 @@ class Scrape:
         yield from _exposed(BUDGET_FAMILIES, rows, is_openmetrics)
 
     def _functions_by_queue(self, is_openmetrics: bool) -> Iterator[bytes]:
-        current = self._sources.generations.current
-        names = list(current.layout.functions) if current is not None else []
+        names = self._sources.generations.functions
         rows = []
         for row in function_figures(names, self._functions.shown(names), self._sources.queues):
             rows.append(row)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gearman_manager.code.generations import Generations
 from gearman_manager.control.turns import Turns
 from gearman_manager.metrics.process_use import use_of
 from gearman_manager.pools.pool import Pool, WorkerState
@@ -37,19 +38,18 @@ class PoolSamples:
         workforce: Workforce,
         autoscaler: Autoscaler,
         queues: Queues,
-        functions: Callable[[], Mapping[str, list[str]]],
+        generations: Generations,
     ) -> None:
-        """`functions` gives the functions of each pool."""
         self._workforce = workforce
         self._autoscaler = autoscaler
         self._queues = queues
-        self._functions = functions
+        self._generations = generations
         self._seen: dict[str, _Seen] = {}
 
     def look(self, oldest_ms: Mapping[str, int], turns: Turns) -> Iterator[tuple[Pool, Point, str]]:
         """Each pool with a point for this moment, and the name of the limit that holds, empty if none does. `oldest_ms`
         says how long the first job of a function has waited, as far as job servers tell."""
-        functions = self._functions()
+        functions = self._generations.by_pool
         pools = list(self._workforce.active)
         for pool in pools:
             point = self._counters(pool, turns)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -62,7 +62,7 @@ class Sources:
     config: Callable[[], Config]
     pools: PoolSamples
     counts: CountQuestions
-    functions: Callable[[], list[str]]  #: the names of those that the manager serves
+    functions: Callable[[], Sequence[str]]  #: the names of those that the manager serves
     generation: Callable[[], int]  #: the number of the code that runs; 0: none does yet
     restarts: Callable[[], Mapping[str, int]]  #: of the bundled job servers, by title
 
@@ -215,7 +215,7 @@ class Recorder:
         self.has_counts = True
         return list(self._differences.setdefault(address, Differences()).take(since, counted))
 
-    def _add_functions(self, looks: Mapping[str, Point], names: list[str], turns: Turns) -> None:
+    def _add_functions(self, looks: Mapping[str, Point], names: Sequence[str], turns: Turns) -> None:
         samples, waiting, most_waiting, _ = _OF_FUNCTION
         shown, total = self._functions.shown(names), Point()
         for name, point in looks.items():

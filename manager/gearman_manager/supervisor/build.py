@@ -6,10 +6,10 @@ import hashlib
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import gevent.event
 
-from gearman_client import Address
 from gearman_manager.access.gate import Gate
 from gearman_manager.access.guards import guard
 from gearman_manager.access.session_file import SessionFile
@@ -30,9 +30,6 @@ from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
 from gearman_manager.failures.groups import FailureGroups
-from gearman_manager.finished.collector import Collector
-from gearman_manager.finished.keeper import Keeper
-from gearman_manager.finished.private_attempts import shown_attempt, shown_row, shows_text
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.history_file import HistoryFile
 from gearman_manager.history.recording import record_actions
@@ -55,13 +52,14 @@ from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.host_guards import HostGuards
 from gearman_manager.scaling.pool_sizes import PoolSizes
 from gearman_manager.scaling.queues import Queues
+from gearman_manager.series.pool_samples import PoolSamples
 from gearman_manager.supervisor.announcer import Announcer
 from gearman_manager.supervisor.arrangement import Arrangement
 from gearman_manager.supervisor.config_watches import ConfigWatches
 from gearman_manager.supervisor.doorbell import Doorbell
 from gearman_manager.supervisor.limit_enforcer import LimitEnforcer
 from gearman_manager.supervisor.orphan_reaper import OrphanReaper
-from gearman_manager.supervisor.recording import make_recorder, make_reports
+from gearman_manager.supervisor.recording import make_finished, make_recorder, make_reports, our_servers
 from gearman_manager.supervisor.reload import ConfigReader, Reloads, ReloadWishes
 from gearman_manager.supervisor.routes import serve_routes
 from gearman_manager.supervisor.run_folder import RunFolder
@@ -117,7 +115,8 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     history = HistoryFile(run_folder.history_file)
     actions = ActionLog(history, arrangement.privacy)
     record_actions(app, actions)
-    recorder = make_recorder(history, arrangement, generations, queues, job_servers, (workforce, autoscaler))
+    samples = PoolSamples(workforce, autoscaler, queues, generations)
+    recorder = make_recorder(history, arrangement, generations, queues, job_servers, samples)
     reports = make_reports(recorder, history, actions, generations, workforce)
     sessions = Sessions(SessionFile(run_folder.session_file))
     peers = Peers()
@@ -140,18 +139,8 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     )
 
     # What is told of the past, and those who are told of troubles.
-    def ours() -> list[Address]:
-        """The job servers that know our text commands."""
-        return [server.address for server in queues.servers if server.is_up and server.is_pushed]
-
-    keeper = Keeper(run_folder.finished_file, lambda: arrangement.config.kept_finished)
-    keeper.bounds_of_old = lambda: arrangement.config.history.finished_jobs
-    keeper.retention_s = lambda: arrangement.privacy.retention_s
-    finished = Collector(ours, keeper)
-    keeper.show = lambda row: shown_row(row, arrangement.privacy)
-    keeper.is_private = lambda function: arrangement.privacy.of(function).hides
-    keeper.shows_text = lambda *parts: shows_text(arrangement.privacy, *parts)
-    finished.prepare = lambda attempt: shown_attempt(attempt, arrangement.privacy)
+    ours = partial(our_servers, queues)
+    keeper, finished = make_finished(run_folder, arrangement, ours)
     failures = FailureGroups(
         history, name, lambda: arrangement.config.workers_dir, arrangement.privacy, lambda: workforce.pools
     )

@@ -1,22 +1,25 @@
-"""Makes the parts that record how pools and functions fare, and that tell of it."""
+"""Makes the parts that record how pools and functions fare and how jobs ended, and that tell of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from gearman_client import Address
 from gearman_manager.code.generations import Generations
+from gearman_manager.finished.collector import Collector
+from gearman_manager.finished.keeper import Keeper
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.history_file import HistoryFile
 from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.pools.workforce import Workforce
-from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.queues import Queues
 from gearman_manager.series.count_questions import CountQuestions
 from gearman_manager.series.pool_samples import PoolSamples
 from gearman_manager.series.recorder import Recorder, Sources
 from gearman_manager.series.reports import Reports
 from gearman_manager.supervisor.arrangement import Arrangement
+from gearman_manager.supervisor.run_folder import RunFolder
 
 
 def make_recorder(
@@ -25,21 +28,15 @@ def make_recorder(
     generations: Generations,
     queues: Queues,
     job_servers: JobServers,
-    pools: tuple[Workforce, Autoscaler],
+    samples: PoolSamples,
 ) -> Recorder:
     """The recorder, which writes to this file."""
 
-    def by_pool() -> Mapping[str, list[str]]:
-        return generations.current.layout.by_pool if generations.current is not None else {}
-
-    def addresses() -> list[Address]:
-        return [server.address for server in queues.servers if server.is_up and server.is_pushed]
-
     sources = Sources(
         config=lambda: arrangement.config,
-        pools=PoolSamples(*pools, queues, by_pool),
-        counts=CountQuestions(addresses),
-        functions=lambda: functions_of(generations),
+        pools=samples,
+        counts=CountQuestions(partial(our_servers, queues)),
+        functions=lambda: generations.functions,
         generation=lambda: generations.current.number if generations.current is not None else 0,
         restarts=lambda: {instance.title: instance.restarts for instance in job_servers.instances},
     )
@@ -55,10 +52,19 @@ def make_reports(
         file,
         actions,
         lambda: [pool.name for pool in workforce.active],
-        lambda: functions_of(generations),
+        lambda: generations.functions,
     )
 
 
-def functions_of(generations: Generations) -> list[str]:
-    """The names of the functions that the manager serves."""
-    return [*generations.current.layout.functions] if generations.current is not None else []
+def make_finished(
+    run_folder: RunFolder, arrangement: Arrangement, servers: Callable[[], Sequence[Address]]
+) -> tuple[Keeper, Collector]:
+    """What keeps finished jobs, and what collects them from these servers."""
+    keeper = Keeper(run_folder.finished_file, lambda: arrangement.config.kept_finished, arrangement.privacy)
+    keeper.bounds_of_old = lambda: arrangement.config.history.finished_jobs
+    return keeper, Collector(servers, keeper)
+
+
+def our_servers(queues: Queues) -> list[Address]:
+    """The job servers that know our text commands."""
+    return [server.address for server in queues.servers if server.is_up and server.is_pushed]

@@ -57,7 +57,7 @@ def serve_routes(
     overview = Overview(parts.name, sources, supervisor.health)
     events = EventStream(overview.report)
     actions.listener = lambda action: events.tell("action", action)
-    submissions = Submissions(lambda: queues.known.having_jobs or parts.job_servers.addresses)
+    submissions = Submissions(server_jobs.servers.addresses)
     every = AllThatMatch(MatchingJobs(server_jobs.servers), BulkChanges(), actions)
     group_changes = GroupChanges(parts.failures, server_jobs.servers, every)
     parts.peers.own = OwnSummary(overview.report, parts.server_facts)

@@ -13,6 +13,7 @@ import pytest
 from gearman_manager.config.models import FinishedJobs
 from gearman_manager.finished.attempt import FinishedAttempt
 from gearman_manager.finished.keeper import FILE_NAME, Keeper
+from gearman_manager.privacy import Privacy
 
 SERVER = "127.0.0.1:4730"
 
@@ -69,7 +70,7 @@ def make_keeper(tmp_path: Path, bounds: Bounds) -> Iterator[Callable[[], Keeper]
     made: list[Keeper] = []
 
     def make() -> Keeper:
-        made.append(Keeper(tmp_path / FILE_NAME, bounds))
+        made.append(Keeper(tmp_path / FILE_NAME, bounds, Privacy()))
         return made[-1]
 
     yield make

@@ -6,7 +6,6 @@ import logging
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -22,6 +21,7 @@ from gearman_manager.finished.attempt import FinishedAttempt, Page
 from gearman_manager.finished.collector import PAGE_LINES, Collector
 from gearman_manager.finished.keeper import Keeper
 from gearman_manager.finished.search import Wanted
+from gearman_manager.privacy.function_privacy import FunctionPrivacy
 from gearman_server import Server
 from gearman_server.broker_settings import BrokerSettings
 from gearman_server.edge.settings import ListenSettings, PortSettings
@@ -219,20 +219,17 @@ def test_a_server_that_keeps_none_is_left_alone(site: Site) -> None:
     assert {address for address, _ in site.collectors[0]._readers} == set(site.asked)
 
 
-def test_what_is_told_and_kept_can_be_changed_or_left_out_before(site: Site) -> None:
+def test_what_is_private_is_neither_told_nor_kept(site: Site) -> None:
     server = site.server()
-    numbers: list[int] = []
-
-    def prepare(attempt: FinishedAttempt) -> FinishedAttempt | None:
-        return None if attempt.number == 2 else replace(attempt, workload="[redacted]")
-
+    told: list[tuple[int, str]] = []
+    site.keeper.privacy.use({}, FunctionPrivacy(shows_workloads=False))
     collector = site.start()
-    collector.prepare = prepare
-    collector.subscribe(lambda batch: numbers.extend(each.number for each in batch))
+    collector.subscribe(lambda batch: told.extend((each.number, each.workload) for each in batch))
     do_jobs(server, 3)
-    site.wait_for(2)
-    assert numbers == [1, 3]
-    assert {row["workload"] for row in site.rows()} == {"[redacted]"}
+    site.wait_for(3)
+    site.keeper.privacy.use({}, FunctionPrivacy())
+    assert told == [(1, ""), (2, ""), (3, "")]
+    assert {(row["workload"], row["workload_bytes"] > 0) for row in site.rows()} == {("", True)}
 
 
 def test_it_asks_nobody_while_none_are_kept(site: Site, bounds: Bounds) -> None:
@@ -268,7 +265,7 @@ def test_what_is_too_old_goes_while_no_job_ends(
     monkeypatch.setattr(keeper_module, "TIDY_EVERY_S", 0.0)
     site.keeper.keep([attempt(1), attempt(2, function="secret")], SERVER, "r1.2")
     other = make_keeper()  # without the rule, so it tells of what is in the file
-    site.keeper.retention_s = lambda: {"secret": 0.0}
+    site.keeper.privacy.use({"secret": FunctionPrivacy(retention_s=0.0)}, FunctionPrivacy())
     site.start()
     with gevent.Timeout(DEADLINE_S):
         while len(rows := other.page(Wanted(), 10, None)) > 1:

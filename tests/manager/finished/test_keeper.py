@@ -18,6 +18,7 @@ from gearman_manager.finished.keeper import FILE_NAME, Keeper
 from gearman_manager.finished.search import Wanted
 from gearman_manager.finished.table import MOST_ATTEMPTS
 from gearman_manager.history.history_file import HistoryError, HistoryFile
+from gearman_manager.privacy.function_privacy import FunctionPrivacy
 
 from .conftest import SERVER, Bounds, attempt
 
@@ -126,7 +127,8 @@ def test_what_is_too_old_goes_and_sooner_where_a_function_says_so(
     keeper: Keeper, bounds: Bounds, tmp_path: Path
 ) -> None:
     bounds.now = FinishedJobs.model_validate({"max_age": "1h"})
-    keeper.retention_s = lambda: {"secret": 60.0, "long": 99999.0}
+    kept_s = {"secret": 60.0, "long": 99999.0}
+    keeper.privacy.use({name: FunctionPrivacy(retention_s=age_s) for name, age_s in kept_s.items()}, FunctionPrivacy())
     now = time.time()
     old = [attempt(1, at=now - 4000), attempt(2, at=now - 4000, function="long"), attempt(3, at=now - 90)]
     keeper.keep([*old, attempt(4, at=now - 90, function="secret"), attempt(5, function="secret")], SERVER, "r1.5")

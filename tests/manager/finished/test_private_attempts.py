@@ -5,29 +5,18 @@ from __future__ import annotations
 import pytest
 
 from gearman_manager.finished.keeper import Keeper
-from gearman_manager.finished.private_attempts import shown_row, shows_text
 from gearman_manager.finished.search import Wanted
-from gearman_manager.privacy import Privacy
 from gearman_manager.privacy.function_privacy import FunctionPrivacy
 
 from .conftest import SERVER, attempt
 
 
-def use(keeper: Keeper, privacy: Privacy) -> None:
-    """As the manager does."""
-    keeper.show = lambda row: shown_row(row, privacy)
-    keeper.is_private = lambda function: privacy.of(function).hides
-    keeper.shows_text = lambda *parts: shows_text(privacy, *parts)
-
-
 def test_a_row_is_shown_by_the_rules_of_now(keeper: Keeper) -> None:
-    privacy = Privacy()
-    use(keeper, privacy)
     open_one = attempt(1, function="open", workload="open")
     secret = attempt(2, function="secret", workload="hush", result="hush", error="it was hush", tags=("a",))
     keeper.keep([open_one, secret], SERVER, "r1.2")
     assert [row["workload"] for row in keeper.page(Wanted(), 10, None)] == ["hush", "open"]
-    privacy.use({"secret": FunctionPrivacy(shows_workloads=False)}, FunctionPrivacy())
+    keeper.privacy.use({"secret": FunctionPrivacy(shows_workloads=False)}, FunctionPrivacy())
     listed, open_row = keeper.page(Wanted(), 10, None)
     assert [(row["workload"], row["workload_bytes"]) for row in (listed, open_row)] == [("", 1), ("open", 1)]
     [whole] = keeper.attempts_of(secret.handle)
@@ -38,8 +27,6 @@ def test_a_row_is_shown_by_the_rules_of_now(keeper: Keeper) -> None:
 def test_a_list_and_a_search_know_what_is_private_as_well_as_the_page_of_the_job(
     keeper: Keeper, rules: FunctionPrivacy
 ) -> None:
-    privacy = Privacy()
-    use(keeper, privacy)
     workload = f'{{"comment": "{"x" * 80}", "password": "s3cret-99"}}'
     error = f"LoginError: {'y' * 290} s3cret-99"
     keeper.keep(
@@ -48,7 +35,7 @@ def test_a_list_and_a_search_know_what_is_private_as_well_as_the_page_of_the_job
         "r1.2",
     )
     assert len(keeper.page(Wanted(text="S3CRET-99"), 10, None)) == 2
-    privacy.use({"login": rules}, FunctionPrivacy())
+    keeper.privacy.use({"login": rules}, FunctionPrivacy())
     [_, row] = keeper.page(Wanted(), 10, None)
     assert "s3cr" not in row["error"]
     assert (len(row["error"]), row["workload"]) == (300, workload[:80] if rules.shows_workloads else "")
