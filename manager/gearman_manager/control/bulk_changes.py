@@ -113,8 +113,8 @@ class BulkChanges:
         Raises:
             NotFound: as `report`.
         """
-        change = self._get(name)
-        return _reports(change, self._greenlets.get(name))
+        change, underway = self._get(name), self._greenlets.get(name)
+        return iter([change.report()]) if underway is None else _reports(change, underway)
 
     def _get(self, name: str) -> BulkChange:
         change = self._changes.get(name)
@@ -136,7 +136,7 @@ class BulkChanges:
             tell(change.report())
 
 
-def _reports(change: BulkChange, greenlet: gevent.Greenlet[..., None] | None) -> Iterator[Report]:
+def _reports(change: BulkChange, greenlet: gevent.Greenlet[..., None]) -> Iterator[Report]:
     last: Report | None = None
     while True:
         now = change.report()
@@ -145,4 +145,4 @@ def _reports(change: BulkChange, greenlet: gevent.Greenlet[..., None] | None) ->
         if now["over"]:
             return
         last = now
-        gevent.wait([greenlet], timeout=LOOK_S) if greenlet is not None else gevent.sleep(LOOK_S)
+        gevent.wait([greenlet], timeout=LOOK_S)

@@ -46,8 +46,11 @@ class ServerAccess:
     @contextmanager
     def connected(self, server: str, timeout_s: float = ANSWER_TIMEOUT_S) -> Iterator[AdminClient]:
         """Connects to one server. All errors meanwhile, refusals included, become a ManagerError that names it."""
+        address = self.by_name().get(server)
+        if address is None:  # a reload has taken it away since somebody listed the servers
+            raise Unreachable(f"{server} is no job server of ours any more")
         try:
-            connection = connect_to(self.by_name()[server], CONNECT_TIMEOUT_S)
+            connection = connect_to(address, CONNECT_TIMEOUT_S)
             with AdminClient(connection, timeout_s=timeout_s) as admin:
                 yield admin
         except AdminError as error:

@@ -112,10 +112,10 @@ class ServerJobs:
         Raises:
             ManagerError: the only server can't be asked, or one refuses the conditions.
         """
-        clusters = [[*map(str, cluster)] for cluster in self.servers.clusters()]
-        addresses = [cluster[0] for cluster in clusters] if family in SHARED else list(self.servers.by_name())
+        addresses = self.servers.having(family)
         server = conditions.get("server") or addresses[0]
         if family in SHARED:  # the cluster may be asked by way of another server than for the last page
+            clusters = ([*map(str, cluster)] for cluster in self.servers.clusters())
             server = next((cluster[0] for cluster in clusters if server in cluster), server)
         if server not in addresses:
             raise ManagerError(f"{server} is none of the job servers: {', '.join(addresses)}")
@@ -141,8 +141,8 @@ class ServerJobs:
             ManagerError: no server that can be asked has it.
         """
         command = _batch(handle) if family == _BATCHES else f"{family} show {word(handle)}"
-        missing = []
-        for server in self.servers.by_name():
+        servers, missing = list(self.servers.by_name()), []
+        for server in servers:
             try:
                 with self.servers.connected(server) as admin:
                     answer = admin.command(command)
@@ -152,7 +152,7 @@ class ServerJobs:
                         return shown_row(row, self._privacy.of(row["function"])) if family in _OF_JOBS else row
             except Unreachable as error:
                 missing.append(str(error))
-        if len(missing) == len(self.servers.by_name()):
+        if len(missing) == len(servers):
             raise Unreachable("; ".join(missing))
         raise NotFound("; ".join([f"there is no {_ONES[family]} {handle}", *missing]))
 
@@ -316,10 +316,10 @@ class ServerJobs:
         for server in self.servers.one_of_each():
             with self.servers.connected(server) as admin:
                 answer = admin.command(command)
-            if answer.startswith(b"OK"):
-                found += 1
-            elif not answer.startswith((b"ERR UNKNOWN_SCHEDULE", b"ERR UNKNOWN_COMMAND")):
-                raise refusal(answer)
+                if answer.startswith(b"OK"):
+                    found += 1
+                elif not answer.startswith((b"ERR UNKNOWN_SCHEDULE", b"ERR UNKNOWN_COMMAND")):
+                    raise refusal(answer)
         if not found:
             raise _no_schedule(name)
 

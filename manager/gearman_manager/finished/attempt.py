@@ -1,4 +1,4 @@
-"""The end of an attempt, or of a job that had none, and how a job server tells of it. Pure."""
+"""The end of an attempt, or of a job that had none, and how a job server tells of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 from gearman_client.errors import AdminError
 from gearman_client.text import unescaped
+from gearman_manager.control.server_access import refusal
 
 #: The outcomes, in the job server's words.
 OUTCOMES: Final = (
@@ -95,8 +96,7 @@ def read_page(answer: bytes) -> Page:
         AdminError: the server refuses, or it is no such answer.
     """
     if answer.startswith(_REFUSAL):
-        code, _, text = answer.removeprefix(_REFUSAL).decode(errors="replace").strip().partition(" ")
-        raise AdminError(code, text.replace("+", " "))
+        raise refusal(answer)
     *lines, last, end = (b"", b"", *answer.removesuffix(b"\n").split(b"\n"))
     word, _, rest = last.partition(b"\t")
     cursor, _, missed = rest.decode(errors="replace").partition("\t")
