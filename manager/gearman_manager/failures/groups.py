@@ -20,6 +20,7 @@ from gearman_manager.failures.group_file import FOREVER, HOUR_S
 from gearman_manager.failures.mutes import MOST_LETTERS, Mutes
 from gearman_manager.failures.signature import shown_type, signature_of
 from gearman_manager.finished.attempt import FinishedAttempt
+from gearman_manager.history.complaint import Complaint
 from gearman_manager.history.history_file import HistoryError, HistoryFile
 from gearman_manager.privacy import MARK, Privacy
 
@@ -66,7 +67,7 @@ class FailureGroups:
         self._is_idle = gevent.event.Event()
         self._greenlet = gevent.Greenlet(self._run)
         self._is_loaded = False
-        self._is_failing = False
+        self._unusable = Complaint(_log)
 
     def start(self) -> None:
         """Take in what comes from now on."""
@@ -174,9 +175,9 @@ class FailureGroups:
                 gevent.sleep(PAUSE_S)
             try:
                 self._take_in()
-                self._is_failing = False
+                self._unusable.end()
             except HistoryError as error:
-                self._tell(f"{error}; failures are not counted until it can")
+                self._unusable.make(f"{error}; failures are not counted until it can")
             except Exception:  # noqa: BLE001 (the loop's boundary: the next ones may do better)
                 _log.exception("some failures could not be counted")
 
@@ -188,7 +189,7 @@ class FailureGroups:
             self.mutes.load(until, letters)
             self._is_loaded = True
         except HistoryError as error:
-            self._tell(f"{error}; which failures are muted is not known until it can")
+            self._unusable.make(f"{error}; which failures are muted is not known until it can")
 
     def _take_in(self) -> None:
         gathering, turns, roots = Gathering(), Turns(), tuple(self._roots())
@@ -217,10 +218,11 @@ class FailureGroups:
         if failure.follows == "dead":
             self.mutes.note_letter(failure.handle, name)
 
-    def _tell(self, text: str) -> None:
-        if not self._is_failing:
-            _log.warning(text)
-        self._is_failing = True
+
+def in_words(group: Row) -> str:
+    """Which group that is, as operators are told of it."""
+    place = f" in {group['place']}" if group["place"] else ""
+    return f"{group['function']}: {group['exception']}{place} ({group['id']})"
 
 
 def _page(function: str | None, before: tuple[float, str] | None, limit: int, now: float, connection: Any) -> list[Row]:

@@ -18,6 +18,7 @@ from gearman_manager.finished import table
 from gearman_manager.finished.attempt import FinishedAttempt
 from gearman_manager.finished.private_attempts import shown_row
 from gearman_manager.finished.search import Wanted
+from gearman_manager.history.complaint import Complaint
 from gearman_manager.history.history_file import HistoryError, HistoryFile, file_names
 from gearman_manager.privacy import Privacy
 
@@ -53,7 +54,7 @@ class Keeper:
         self.bounds_of_old: Callable[[], FinishedJobs] = FinishedJobs
         self._cursors: dict[str, str] = {}
         self._tidied_at = -TIDY_EVERY_S
-        self._is_failing = False
+        self._not_kept, self._not_tidied = Complaint(_log), Complaint(_log)
 
     @property
     def is_on(self) -> bool:
@@ -78,9 +79,9 @@ class Keeper:
         self._note_cursor(server, cursor)
         try:
             self._write(partial(table.insert, attempts, server, cursor, bounds.max_count))
-            self._is_failing = False
+            self._not_kept.end()
         except HistoryError as error:
-            self._tell(f"{error}; finished jobs are not kept until it can")
+            self._not_kept.make(f"{error}; finished jobs are not kept until it can")
 
     def _note_cursor(self, server: str, cursor: str) -> None:
         """Remember it: while the file is busy or broken, nothing must be read twice."""
@@ -99,11 +100,6 @@ class Keeper:
                     raise
                 self._file.run(table.make_room, _WRITE_PATIENCE_S)
 
-    def _tell(self, text: str) -> None:
-        if not self._is_failing:
-            _log.warning(text)
-        self._is_failing = True
-
     def tidy(self) -> None:
         """Delete what is too old, a part at a time, if it is time for that; also while none are kept. Only the calling
         greenlet waits."""
@@ -120,8 +116,9 @@ class Keeper:
             for before, function in befores:
                 while self._file.run(partial(table.delete_older, before, function)):
                     pass
+            self._not_tidied.end()
         except HistoryError as error:
-            self._tell(f"{error}; finished jobs that are too old stay in it until it can")
+            self._not_tidied.make(f"{error}; finished jobs that are too old stay in it until it can")
 
     def _young(self) -> table.Young:
         """Since when what is kept must have ended; infinity: nothing stays."""

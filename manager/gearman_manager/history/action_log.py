@@ -14,6 +14,7 @@ import gevent
 import gevent.event
 
 from gearman_manager.history.action import Action
+from gearman_manager.history.complaint import Complaint
 from gearman_manager.history.history_file import HistoryError, HistoryFile
 from gearman_manager.privacy import Privacy
 
@@ -46,7 +47,7 @@ class ActionLog:
         self._writer: gevent.Greenlet[..., None] | None = None
         self._is_written = gevent.event.Event()
         self._is_written.set()
-        self._is_failing = False
+        self._unwritten = Complaint(_log)
         #: Is told of each action at once.
         self.listener: Callable[[Mapping[str, Any]], None] = lambda _action: None
 
@@ -113,11 +114,9 @@ class ActionLog:
             self._waiting.clear()
             try:
                 self._file.run(partial(_insert, batch), 60.0)
-                self._is_failing = False
+                self._unwritten.end()
             except HistoryError as error:
-                if not self._is_failing:
-                    _log.warning("%s; actions stand in the log alone", error)
-                self._is_failing = True
+                self._unwritten.make(f"{error}; actions stand in the log alone")
 
 
 def _insert(batch: list[tuple[Any, ...]], connection: sqlite3.Connection) -> None:

@@ -18,6 +18,7 @@ import gevent.event
 from gearman_client import Address
 from gearman_manager.config import Config
 from gearman_manager.control.turns import Turns
+from gearman_manager.history.complaint import Complaint
 from gearman_manager.history.history_file import HistoryError, HistoryFile
 from gearman_manager.metrics.bounded_names import BoundedNames
 from gearman_manager.series import points_table as table
@@ -87,7 +88,7 @@ class Recorder:
         self._new_marks: list[Mark] = []
         self._pools, self._functions = BoundedNames(MOST_POOLS), BoundedNames(MOST_FUNCTIONS)
         self._looked = time.monotonic()
-        self._is_failing = self._is_unwritten = False
+        self._failing, self._unwritten, self._unsummed = Complaint(_log), Complaint(_log), Complaint(_log)
         self._has_written = False
         self._soon = gevent.event.Event()
         self._greenlet: gevent.Greenlet[..., None] | None = None
@@ -136,11 +137,9 @@ class Recorder:
         """Of errors in a row only the first is logged."""
         try:
             step()
-            self._is_failing = False
-        except Exception:  # noqa: BLE001 (the loop's boundary: the next look may do better)
-            if not self._is_failing:
-                _log.exception("a look at the pools failed; trying again")
-            self._is_failing = True
+            self._failing.end()
+        except Exception as error:  # noqa: BLE001 (the loop's boundary: the next look may do better)
+            self._failing.make("a look at the pools failed; trying again", error)
 
     def look(self) -> None:
         """Look once; a minute that is over is written. A look at its end, or shortly after it, still belongs to it."""
@@ -237,14 +236,15 @@ class Recorder:
         """Write the minute and the marks. What can't be written is lost: it is history alone."""
         minute, points, limits, marks = self._minute, self._points, self._limits, self._new_marks
         self._points, self._limits, self._new_marks = {}, {}, []
+        if not points and not marks:
+            return  # whether the file can be written is as unknown as before
         try:
             self._write_points(minute, points, limits, patience_s)
-            self._file.run(partial(table.add_marks, marks), patience_s)
-            self._is_unwritten = False
+            if marks:
+                self._file.run(partial(table.add_marks, marks), patience_s)
+            self._unwritten.end()
         except HistoryError as error:
-            if not self._is_unwritten:
-                _log.warning("%s; charts will have a gap", error)
-            self._is_unwritten = True
+            self._unwritten.make(f"{error}; charts will have a gap")
 
     def _write_points(
         self, minute: int, points: Mapping[Key, Point], limits: Mapping[Key, str], patience_s: float
@@ -280,10 +280,9 @@ class Recorder:
                 self._sum_hour(hour, turns)
             before = {MINUTE_S: now - round(history.minutes), HOUR_S: now - round(history.hours)}
             self._file.run(partial(table.trim, before, now), 60.0)
+            self._unsummed.end()
         except HistoryError as error:
-            if not self._is_unwritten:
-                _log.warning("%s; charts of days will have a gap", error)
-            self._is_unwritten = True
+            self._unsummed.make(f"{error}; charts of days will have a gap")
 
     def _sum_hour(self, hour: int, turns: Turns) -> None:
         functions = {

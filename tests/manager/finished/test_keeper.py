@@ -190,6 +190,25 @@ def test_a_file_that_cannot_be_written_is_said_once_and_the_rest_goes_on(
     assert handles(keeper) == [7]
 
 
+def test_that_old_ones_stay_is_said_each_time_that_it_begins_also_while_none_are_kept(
+    keeper: Keeper, bounds: Bounds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keeper_module, "TIDY_EVERY_S", 0.0)
+    keeper.keep([attempt(1)], SERVER, "r1.1")
+    bounds.now = None
+    path, aside = tmp_path / FILE_NAME, tmp_path / "aside"
+    for times in (1, 2):
+        keeper.close()
+        path.rename(aside)
+        path.mkdir()
+        keeper.tidy()
+        keeper.tidy()
+        assert caplog.text.count("finished jobs that are too old stay in it until it can") == times
+        path.rmdir()
+        aside.rename(path)
+        keeper.tidy()
+
+
 def test_a_broken_file_costs_the_history_alone(keeper: Keeper, tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"no database" * 1000)
     keeper.keep([attempt(7)], SERVER, "r1.2")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -200,3 +202,14 @@ def test_a_file_that_can_not_be_written_costs_history_alone(
     (tmp_path / FILE_NAME).rmdir()
     world.look(6)
     assert world.figures("done")[-3:] == [None, 12, None]
+
+
+def test_sums_of_hours_that_can_not_be_written_are_said_once_while_minutes_are_written(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.look(6)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as file, file:
+        file.execute("CREATE TRIGGER no_room BEFORE INSERT ON hours BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    world.look(6 * 60 + 6 * 3 + 1)
+    assert caplog.text.count("no room; charts of days will have a gap") == 1
+    assert world.figures("done")[-3:] == [12, 12, 12]
