@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from gearman_manager.series.figures import COUNTERS, FUNCTION, POOL, RAN, WAITED, Figures, Point
 from gearman_manager.series.percentiles import percentile_s
@@ -76,11 +76,3 @@ def _reader(figures: Figures, point: Point) -> Callable[[str], int]:
         return point.get(figures.place[name], 0)
 
     return get
-
-
-def together(*columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns of several kinds; of the same name, the first."""
-    merged: dict[str, Any] = {}
-    for each in columns:
-        merged = dict(each) | merged
-    return merged

@@ -12,9 +12,7 @@ from gearman_manager.series.figures import BOUNDS_S, COUNTERS, FUNCTION, RAN, WA
 
 _END: Final = b"."
 _PLACES: Final[Mapping[str, int]] = {name: FUNCTION.place[name] for name in COUNTERS}
-_WAITING, _RUNNING, _OLDEST, _MOST = (
-    FUNCTION.place[name] for name in ("waiting", "running", "oldest_ms", "waiting_max")
-)
+_WAITING, _RUNNING, _OLDEST = (FUNCTION.place[name] for name in ("waiting", "running", "oldest_ms"))
 _WAITED_MS, _RAN_MS = FUNCTION.place["waited_ms"], FUNCTION.place["ran_ms"]
 
 
@@ -92,7 +90,6 @@ class Differences:
                 (_WAITING, counted.waiting),
                 (_RUNNING, counted.running),
                 (_OLDEST, counted.oldest_ms),
-                (_MOST, counted.waiting),
             ):
                 if value:
                     point[place] = value

@@ -12,6 +12,7 @@ from gearman_manager.history.action import shortened
 from gearman_manager.pools.pool import Pool
 from gearman_manager.series.figures import POOL, Point
 from gearman_manager.series.points_table import Mark
+from gearman_process.values.counting import counted
 
 #: Pools whose crashes are told one by one, at one moment.
 MOST_POOLS: Final = 5
@@ -43,11 +44,7 @@ class Marks:
         crashed = [(pool, point[_CRASHED]) for pool, point in looks if point.get(_CRASHED)]
         for pool, count in crashed[:MOST_POOLS]:
             error = shortened(f": {pool.last_error}") if pool.last_error else ""
-            yield at, "crash", pool.name, f"{_workers(count)} of {pool.name} ended unexpectedly{error}"
+            yield at, "crash", pool.name, f"{counted(count, 'worker')} of {pool.name} ended unexpectedly{error}"
         if others := crashed[MOST_POOLS:]:
             count = sum(each for _, each in others)
-            yield at, "crash", "", f"{_workers(count)} of {len(others)} more pools ended unexpectedly"
-
-
-def _workers(count: int) -> str:
-    return f"{count} worker{'s' * (count != 1)}"
+            yield at, "crash", "", f"{counted(count, 'worker')} of {len(others)} more pools ended unexpectedly"

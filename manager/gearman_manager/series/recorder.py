@@ -48,7 +48,7 @@ _LAST_PATIENCE_S: Final = 2.0
 _SAMPLES, _WAITING, _MOST_WAITING, _LIMIT = (
     POOL.place[name] for name in ("samples", "waiting", "waiting_max", "limit")
 )
-_OF_FUNCTION: Final = tuple(FUNCTION.place[name] for name in ("samples", "waiting", "waiting_max", "oldest_ms"))
+_OF_FUNCTION: Final = tuple(FUNCTION.place[name] for name in ("samples", "waiting", "waiting_max"))
 
 
 def figures_of(key: Key) -> Figures:
@@ -185,14 +185,17 @@ class Recorder:
         names = self._sources.functions()
         answers = self._sources.counts.ask()
         looks: dict[str, Point] = {}
-        self.has_counts = False
+        has_counts = False
         for address, answer in answers.items():
-            for name, point in self._new_of(address, answer, set(names), turns):
+            new = self._new_of(address, answer, set(names), turns)
+            has_counts |= new is not None
+            for name, point in new or ():
                 FUNCTION.add(looks.setdefault(name, {}), point)
+        self.has_counts = has_counts  # only now: others have their turn while answers are read
         for gone in self._differences.keys() - answers.keys():
             if len(self._differences) > len(answers) + 16:  # one that is away comes back, most of the time
                 del self._differences[gone]
-        if self.has_counts:
+        if has_counts:
             self._add_functions(looks, names, turns)
         return {name: point.get(FUNCTION.place["oldest_ms"], 0) for name, point in looks.items()}
 
@@ -204,18 +207,18 @@ class Recorder:
                 if address not in self._differences:
                     self._new_of(address, answer, names, turns)
 
-    def _new_of(self, address: Address, answer: bytes, names: set[str], turns: Turns) -> list[tuple[str, Point]]:
+    def _new_of(self, address: Address, answer: bytes, names: set[str], turns: Turns) -> list[tuple[str, Point]] | None:
+        """What is new in a server's answer; None: it is none that is understood."""
         counted: dict[str, Counted]
         try:
             since, counted = parsed(answer, names, turns.others)
         except ValueError as error:
             _log.debug("%s counts in a way that is not understood: %s", address, error)
-            return []
-        self.has_counts = True
+            return None
         return list(self._differences.setdefault(address, Differences()).take(since, counted))
 
     def _add_functions(self, looks: Mapping[str, Point], names: Sequence[str], turns: Turns) -> None:
-        samples, waiting, most_waiting, _ = _OF_FUNCTION
+        samples, waiting, most_waiting = _OF_FUNCTION
         shown, total = self._functions.shown(names), Point()
         for name, point in looks.items():
             turns.others()

@@ -12,7 +12,7 @@ from gearman_manager.errors import NotFound
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.history_file import HistoryFile
 from gearman_manager.series import points_table as table
-from gearman_manager.series.columns import function_columns, pool_columns, together
+from gearman_manager.series.columns import function_columns, pool_columns
 from gearman_manager.series.figures import FUNCTION, POOL, Point, unpacked
 from gearman_manager.series.points_table import HOUR_S, MINUTE_S, Key
 from gearman_manager.series.ranges import Range
@@ -94,7 +94,7 @@ class Reports:
         points = self._points(ALL_FUNCTIONS, wished, times)
         samples = [point.get(_SAMPLES, 0) for point in points]
         pools = pool_columns(self._points(ALL_POOLS, wished, times), EVERY_S)
-        columns = together(pools, function_columns(points, samples, EVERY_S))
+        columns = function_columns(points, samples, EVERY_S) | pools
         return self._report(wished, times, columns, None) | {"counted": self._recorder.has_counts}
 
     def rates(self, pool: str) -> tuple[float, float] | None:
@@ -110,11 +110,7 @@ class Reports:
         if wished.step_s >= HOUR_S:
             rows = self._file.run(partial(table.points_of, key, HOUR_S, begin, end))
             begin = max([begin, *(hour + HOUR_S for hour in rows)])
-        rows |= {
-            at: text
-            for at, text in self._file.run(partial(table.points_of, key, MINUTE_S, begin, end)).items()
-            if at not in rows
-        }
+        rows |= self._file.run(partial(table.points_of, key, MINUTE_S, begin, end))
         points = [Point() for _ in times]
         for at in sorted(rows):
             turns.others()

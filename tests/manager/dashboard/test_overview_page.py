@@ -18,7 +18,7 @@ from gearman_manager.control.app import make_app
 from gearman_manager.dashboard import site
 from gearman_manager.dashboard.rendering import AGE_HEADER, PART_HEADER
 from gearman_manager.dashboard.site import Sources, dashboard_routes
-from gearman_manager.series.columns import function_columns, pool_columns, together
+from gearman_manager.series.columns import function_columns, pool_columns
 from gearman_manager.series.figures import FUNCTION, POOL
 
 #: Of a page that many look at, on the wire, with what it loads.
@@ -50,7 +50,7 @@ def chart_report(times: range) -> dict[str, Any]:
         [{place: (at // 60 + place) * 7919 % 997 for place in range(len(of.names))} for at in times]
         for of in (POOL, FUNCTION)
     )
-    figures = together(pool_columns(pools, 10), function_columns(functions, [6] * len(times), 10))
+    figures = function_columns(functions, [6] * len(times), 10) | pool_columns(pools, 10)
     marks = [{"at": at, "kind": "crash", "subject": "", "text": "2 workers ended unexpectedly"} for at in times]
     return {"times": [*times], "figures": figures, "marks": marks, "counted": True}
 

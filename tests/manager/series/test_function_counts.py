@@ -28,10 +28,10 @@ def take(differences: Differences, text: bytes, *names: str) -> dict[str, Point]
 
 def test_the_first_answer_tells_of_queues_alone_and_the_next_of_what_is_new() -> None:
     differences = Differences()
-    now = FUNCTION.point(waiting=2, waiting_max=2, oldest_ms=200)
+    now = FUNCTION.point(waiting=2, oldest_ms=200)
     assert take(differences, answer({"mail": (9, 7)})) == {"mail": now}
     new = FUNCTION.point(submitted=3, started=4, completed=4, ran_ms=1200, ran_8=4)
-    now = FUNCTION.point(waiting=1, waiting_max=1, oldest_ms=100)
+    now = FUNCTION.point(waiting=1, oldest_ms=100)
     assert take(differences, answer({"mail": (12, 11)})) == {"mail": new | now}
 
 

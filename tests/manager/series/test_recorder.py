@@ -10,10 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import gevent
 import pytest
 
 from gearman_client import Address
 from gearman_manager.config import Config
+from gearman_manager.control import turns
 from gearman_manager.errors import NotFound
 from gearman_manager.history.action import Action
 from gearman_manager.history.action_log import ActionLog
@@ -137,6 +139,25 @@ def test_a_server_that_does_not_count_leaves_functions_unknown(world: World) -> 
     world.config = Config.model_validate({"server": {}})  # without control.listen nobody counts
     world.look()
     assert world.reports.of_function("mail", RANGES["15m"])["counted"] is None
+
+
+def test_whether_servers_tell_of_functions_is_known_while_their_answers_are_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.look()
+    monkeypatch.setattr(turns, "TURN_S", 0.0)
+    looking, told = gevent.spawn(world.look), list[bool | None]()
+    while not looking.ready():
+        told.append(world.recorder.has_counts)
+        gevent.sleep(0)
+    looking.get()
+    assert len(told) > 1, "others have had their turn"
+    assert set(told) == {True}
+    world.answers = {}
+    world.look()
+    world.answers = {SERVER: answer({"mail": (0, 0)})}
+    world.recorder._begin_counts()
+    assert world.reports.of_function("mail", RANGES["15m"])["counted"] is False, "they are asked by the next look"
 
 
 def test_hours_are_made_of_minutes_and_outlive_them(world: World) -> None:
