@@ -29,7 +29,7 @@ from gearman_manager.api.pages import PAGING, cursor_of, page_of, position_of
 from gearman_manager.api.requests import json_body, seconds_of, whole_of
 from gearman_manager.errors import ManagerError
 from gearman_manager.failures.group_changes import GroupChanges
-from gearman_manager.failures.groups import FailureGroups
+from gearman_manager.failures.groups import FailureGroups, in_words
 from gearman_manager.history.recording import say_action
 
 DEFAULT_LIMIT: Final = 100
@@ -133,10 +133,8 @@ def mute_group(groups: FailureGroups, name: str, until: float | None) -> float |
     """
     group = groups.show(name, 0)
     what = "failures unmute" if until is None else "failures mute"
-    place = f" in {group['place']}" if group["place"] else ""
-    target = f"{group['function']}: {group['exception']}{place} ({name})"
     is_bounded = until is not None and until < math.inf
-    say_action(what, target, f"until {_time(until)}" if until is not None and is_bounded else "")
+    say_action(what, in_words(group), f"until {_time(until)}" if until is not None and is_bounded else "")
     groups.mute(name, until, acting_caller().who)
     return until if is_bounded else None
 

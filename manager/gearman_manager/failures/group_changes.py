@@ -9,8 +9,9 @@ from gearman_client import AdminClient
 from gearman_manager.control.all_that_match import AllThatMatch
 from gearman_manager.control.bulk_changes import BulkChange
 from gearman_manager.control.server_access import CHANGE_TIMEOUT_S, ServerAccess, affected, parts_of
+from gearman_manager.control.turns import Turns
 from gearman_manager.errors import ManagerError
-from gearman_manager.failures.groups import FailureGroups
+from gearman_manager.failures.groups import FailureGroups, in_words
 from gearman_manager.history.recording import say_action
 
 
@@ -32,15 +33,13 @@ class GroupChanges:
         """
         group = self._groups.show(name, 0)
         letters = self._groups.letters(name, group["mark"] if mark is None else mark)
-        place = f" in {group['place']}" if group["place"] else ""
-        target = f"failures of {group['function']}: {group['exception']}{place} ({name})"
+        target = f"failures of {in_words(group)}"
         expected = len(letters) if expected is None else expected
         say_action(f"dead {what}", target, f"{expected:,} of a group")
         return self._every.start(BulkChange(f"dead {what}", target, expected), partial(self._change, what, letters))
 
     def _change(self, what: str, letters: Sequence[tuple[str, str]], change: BulkChange) -> None:
-        for server in self._servers.having("dead"):
-            mine = [handle for handle, known in letters if self._is_at(known, server)]
+        for server, mine in self._by_server(letters).items():
             try:
                 with self._servers.connected(server, CHANGE_TIMEOUT_S) as admin:
                     for part in parts_of(f"dead {what}", mine):
@@ -55,12 +54,17 @@ class GroupChanges:
         change.left += len(left)
         self._groups.no_letters([handle for handle in part if handle not in left])
 
-    def _is_at(self, teller: str, server: str) -> bool:
-        """Whether this server may have a letter of which the other one told: it is the same, or one of its cluster, or
-        the other one is none of ours any more."""
-        clusters = [set(map(str, cluster)) for cluster in self._servers.clusters()]
-        known = next((cluster for cluster in clusters if teller in cluster), None)
-        return known is None or server in known
+    def _by_server(self, letters: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+        """The handles of letters by the server that is asked for them: of the cluster of the one that told of the
+        letter; each, if that one is none of ours any more. There can be very many."""
+        asked = {str(address): str(cluster[0]) for cluster in self._servers.clusters() for address in cluster}
+        handles: dict[str, list[str]] = {server: [] for server in asked.values()}
+        turns = Turns()
+        for handle, teller in letters:
+            for server in [asked[teller]] if teller in asked else handles:
+                handles[server].append(handle)
+            turns.others()
+        return handles
 
 
 def _is_there(admin: AdminClient, handle: str) -> bool:

@@ -133,12 +133,12 @@ class FailureGroups:
             return None
 
     def letters(self, name: str, mark: int) -> list[tuple[str, str]]:
-        """The dead letters of a group that were known at that mark: handle, and job server.
+        """The dead letters of a group that were known at that mark: handle, and job server; none of a group that there
+        is not.
 
         Raises:
-            NotFound, HistoryError: as `show`.
+            HistoryError: they can't be read.
         """
-        self.show(name, 0)
         return self._file.run(partial(group_file.letters, name, mark))
 
     def mute(self, name: str, until: float | None, who: str) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import gevent
 import pytest
 
 from gearman_client import Address
+from gearman_manager.control import turns
 from gearman_manager.control.bulk_changes import BulkChange
 from gearman_manager.control.server_access import ServerAccess
 from gearman_manager.failures import groups
@@ -95,6 +97,15 @@ def test_a_server_of_the_same_cluster_has_the_letters_too() -> None:
     one, two, three = (Address("127.0.0.1", port) for port in (1, 2, 3))
     access = ServerAccess(lambda: [one, two, three], lambda: [[one, two], [three]])
     changes = GroupChanges(cast(Any, None), access, cast(Any, None))
-    assert changes._is_at(str(two), str(one))
-    assert not changes._is_at(str(two), str(three))
-    assert changes._is_at("gone:1", str(three))
+    asked = changes._by_server([("H:1", str(two)), ("H:2", str(three)), ("H:3", "gone:1")])
+    assert asked == {str(one): ["H:1", "H:3"], str(three): ["H:2", "H:3"]}
+
+
+def test_of_very_many_letters_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "TURN_S", 0.0)
+    server = Address("127.0.0.1", 1)
+    changes = GroupChanges(cast(Any, None), ServerAccess(lambda: [server], lambda: [[server]]), cast(Any, None))
+    asking = gevent.spawn(changes._by_server, [(f"H:{number}", str(server)) for number in range(3)])
+    gevent.sleep(0)
+    assert not asking.ready()
+    assert asking.get() == {str(server): ["H:0", "H:1", "H:2"]}
