@@ -50,41 +50,33 @@ def acting_again(actions: ActionLog) -> Callable[[str, str, str], None]:
     """For what goes on after the answer: notes its end, with what, the target and the details, as a further action of
     the caller of the request that is carried out just now."""
     caller = acting_caller()
-    role = caller.role.word if caller.role is not None else ""
 
     def note(what: str, target: str, details: str) -> None:
-        actions.note(
-            Action(
-                at=round(time.time(), 3),
-                who=shortened(caller.who),
-                role=role,
-                address=shortened(caller.address),
-                what=shortened(what),
-                target=shortened(target),
-                details=shortened(details),
-                status=HTTPStatus.OK,
-                outcome="",
-            )
-        )
+        actions.note(_made(caller, (what, target, details), HTTPStatus.OK, ""))
 
     return note
 
 
 def _action(caller: Caller, answer: Response) -> Action:
-    assert caller.role is not None
     rule = str(request.url_rule).removeprefix(_API).strip("/")
     body = request.get_json(silent=True, force=True) if request.path.startswith(_API) else None
-    known = g.get("action") or (_words(rule), _target(rule, body))
+    what, target = g.get("action") or (_words(rule), _target(rule, body))
+    return _made(caller, (what, target, _details(body)), answer.status_code, g.get("outcome") or _outcome(answer))
+
+
+def _made(caller: Caller, words: tuple[str, str, str], status: int, outcome: str) -> Action:
+    """An action of just now; its words are what, the target and the details."""
+    what, target, details = map(shortened, words)
     return Action(
         at=round(time.time(), 3),
         who=shortened(caller.who),
-        role=caller.role.word,
+        role=caller.role.word if caller.role is not None else "",
         address=shortened(caller.address),
-        what=shortened(known[0]),
-        target=shortened(known[1]),
-        details=shortened(_details(body)),
-        status=answer.status_code,
-        outcome=shortened(g.get("outcome") or _outcome(answer)),
+        what=what,
+        target=target,
+        details=details,
+        status=status,
+        outcome=shortened(outcome),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from gearman_manager.ipc.child_log import RECORD_MARK
 from gearman_manager.logs.lost_lines import LOST
 from gearman_manager.logs.output_budget import WINDOW_S, OutputBudget
-from gearman_manager.logs.redaction import IS_CLEAN, REDACTION
+from gearman_manager.logs.redaction import REDACTION
 from gearman_manager.logs.uncaught import watch_readable
 
 _READ_BYTES: Final = 65536
@@ -152,14 +152,14 @@ class ChildOutput:
         record = _record(line) if line.startswith(self._starts) else None
         if record is None:
             text = self._redacted(line.decode(errors="backslashreplace").rstrip("\r"))
-            self._log.info("%s", text, extra=self.extra | IS_CLEAN)
+            self._log.info("%s", text, extra=self.extra)
         else:
             fields = {name: record[name] for name in ("function", "handle") if name in record}
             # A function may have the name of a private key, and then it would take the rest of the line with it.
             begin = f"job {fields['handle']} of {fields['function']}: " if len(fields) == 2 else ""
             text = self._redacted(str(record["message"]), begin)
             level = _LEVELS.get(str(record["level"]), logging.INFO)
-            self._log.log(level, "%s", text, extra=self.extra | fields | IS_CLEAN)
+            self._log.log(level, "%s", text, extra=self.extra | fields)
         self._remember(text)
 
     def _redacted(self, text: str, begin: str = "") -> str:

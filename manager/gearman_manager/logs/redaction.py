@@ -8,8 +8,6 @@ from typing import Final
 from gearman_manager.privacy import Privacy
 
 _PLAIN: Final = logging.Formatter()
-#: The mark of a record whose text is clean.
-IS_CLEAN: Final = {"is_clean": True}
 
 
 class Redaction(logging.Filter):
@@ -29,11 +27,11 @@ class Redaction(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Clean a record of ours; it is never dropped. Of our own lines only tracebacks have words of others: in the
         sentences names of pools and functions stand before colons, and rules for keys would take them for keys."""
-        if record.exc_info and self.privacy.of_all.hides and not hasattr(record, "is_clean"):
+        if record.exc_info and self.privacy.of_all.hides:
             error = self.text(_PLAIN.formatException(record.exc_info))
             if record.args:  # then the message is a format
                 error = error.replace("%", "%%")
-            record.msg, record.exc_info, record.is_clean = f"{record.msg}\n{error}", None, True
+            record.msg, record.exc_info = f"{record.msg}\n{error}", None
         return True
 
 
