@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ..terminal import CTRL_C, DOWN, ENTER, ESCAPE, Terminal, running
-from .conftest import BIN, DEADLINE_S, GATE, RunningManager, alive, eventually
+from .conftest import BIN, DEADLINE_S, GATE, RunningManager, alive
 
 #: Acts on terminals, turns the direction of writing, and is markup of the library that draws.
 ACTS = "\x1b]0;title\x07\x1b[2J\x9b2J cod\u202eyp.exe [red]not red[/red] [@click=app.quit]x[/]"
@@ -84,14 +84,15 @@ def test_pools_are_shown_and_steered_by_keys(site: RunningManager) -> None:
         terminal.press("y")
         terminal.until("mail is paused")
         terminal.until("-  pool mail: paused by hand")
-        eventually(lambda: not any(alive(pid) for pid in before), "its workers are gone")
+        terminal.until(lambda: not any(alive(pid) for pid in before))
         terminal.press("u")
         terminal.until(lambda: row(terminal, "mail")[1:3] == ["running", "2"])
         before = pids(site, "mail")
         terminal.press("r")
         terminal.until("Replace the workers of mail")
         terminal.press("y")
-        eventually(lambda: not before & pids(site, "mail") and site.settled(), "other workers are there")
+        terminal.until("restarting mail")  # or the answer would come over what is said next
+        terminal.until(lambda: not before & pids(site, "mail") and site.settled())
         terminal.press("s")
         terminal.until("How many workers for mail?")
         terminal.press("many", ENTER)
@@ -119,7 +120,7 @@ def test_a_worker_is_replaced_and_its_job_is_stopped(site: RunningManager) -> No
         terminal.until(f"Stop the job that {worker['name']} runs, gate {handle}?")
         terminal.press("y")
         terminal.until("is stopped")
-        eventually(lambda: not any(each["jobs"] for each in site.workers("gate")), "it runs no job any more")
+        terminal.until(lambda: not any(each["jobs"] for each in site.workers("gate")))
         terminal.until(lambda: row(terminal, worker["name"])[2] == "idle")
         terminal.press("x")
         terminal.until("there is no job to stop")
@@ -127,7 +128,7 @@ def test_a_worker_is_replaced_and_its_job_is_stopped(site: RunningManager) -> No
         terminal.until(f"Replace {worker['name']}?")
         terminal.press("y")
         terminal.until("is replaced once its job is done")
-        eventually(lambda: worker["pid"] not in pids(site, "gate") and site.settled(), "another worker is there")
+        terminal.until(lambda: worker["pid"] not in pids(site, "gate") and site.settled())
         assert not alive(worker["pid"])
         terminal.press(ESCAPE)
         terminal.until("POOL")
