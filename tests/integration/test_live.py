@@ -87,6 +87,7 @@ def test_the_overview_shows_pools_workers_queues_and_reasons(gates: RunningManag
         assert (worker["state"], worker["function"], worker["handle"]) == ("busy", "gate", handles[0])
         assert begun - 1 < worker["since"] <= time.time() + 1
         assert worker["memory_bytes"] > 100_000
+        assert 0 <= worker["cpu_cores"] < 2
         demand = get(gates, "/scale/gate")
         assert (demand["value"], demand["queued"], demand["wanted"] > 1) == (3, 2, True)
         assert Site(gates).ask("GET", "/scale/gate")[0].status == 401

@@ -36,6 +36,7 @@ _TILE: Final = record(
     failed=or_null(COUNT),
     memory_bytes=or_null(COUNT),
     cpu_s=or_null(NUMBER),
+    cpu_cores=or_null(NUMBER),
     started=MOMENT,
 )
 _POOL: Final = record(

@@ -137,6 +137,7 @@ def _add_words(routes: Blueprint, name: str, peers: Peers) -> None:
         "counted": words.counted,
         "number": number,
         "size": words.size,
+        "percent": words.percent,
         "duration": words.duration,
         "moment": words.moment,
     }

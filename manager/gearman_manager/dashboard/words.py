@@ -29,6 +29,11 @@ def size(count: float | None) -> str:
     return f"{amount:,.3g} GB" if amount < 1000 else f"{amount:,.0f} GB"
 
 
+def percent(share: float | None) -> str:
+    """`23 %`; a dash if it is unknown."""
+    return UNKNOWN if share is None else f"{share:.0%}".replace("%", " %")
+
+
 def duration(seconds: float | None) -> str:
     """`0.3 s`, `12 s`, `5 min`, `3 h`, `2 d`; a dash if it is unknown."""
     if seconds is None:

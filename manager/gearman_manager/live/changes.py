@@ -15,7 +15,7 @@ _DECISION: Final = ("why", "limit", "wanted", "target")
 _FIGURES: Final = ("done", "failed", "done_per_minute", "failed_per_minute", "memory_bytes")
 _APART: Final = frozenset({"workers", "why", "decided", *_FIGURES})
 #: Of a worker.
-_VOLATILE: Final = frozenset({"memory_bytes", "cpu_s", "done", "failed"})
+_VOLATILE: Final = frozenset({"memory_bytes", "cpu_s", "cpu_cores", "done", "failed"})
 
 
 def changes(before: Report, now: Report) -> Iterator[Event]:

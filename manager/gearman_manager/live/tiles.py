@@ -17,6 +17,7 @@ def tile(live: LiveWorker, clock: SteadyClock) -> Report:
     """What a worker does now. Moments are seconds since 1970, so that they stay while nothing happens.
 
     `memory_bytes` is the memory that belongs to no file; what the workers still share with their zygote is in it.
+    `cpu_cores` are the processors that it has kept busy in the last seconds.
     """
     view = live.slots.view()
     jobs = live.slots.jobs() if view.running else []
@@ -25,6 +26,7 @@ def tile(live: LiveWorker, clock: SteadyClock) -> Report:
         state = "busy" if jobs else "idle"
     use = use_of(live.pid) if live.pid else None
     now_ns = time.monotonic_ns()
+    cores = live.processor.cores(now_ns / 1e9, use[1], live.started_at) if use else None
     first = jobs[0] if jobs else None
     return {
         "name": live.name,
@@ -38,5 +40,6 @@ def tile(live: LiveWorker, clock: SteadyClock) -> Report:
         "failed": None if live.is_program else view.failed,
         "memory_bytes": use[0] if use else None,
         "cpu_s": round(use[1], 1) if use else None,
+        "cpu_cores": None if cores is None else round(cores, 2),
         "started": clock.epoch(live.started_at),
     }

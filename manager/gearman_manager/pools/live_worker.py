@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from gearman_manager.host.processor_share import ProcessorShare
 from gearman_manager.ipc.scoreboard import Wear
 from gearman_manager.logs.output import ChildOutput
 from gearman_manager.pools.fetched_jobs import WorkersJobs
@@ -41,6 +42,7 @@ class LiveWorker:
     kill_at: float | None = None
     told_at: float | None = None  #: to leave
     stops: dict[int, int] = field(default_factory=dict)  #: by start, its jobs that are to stop: until when they may
+    processor: ProcessorShare = field(default_factory=ProcessorShare)
     doom: str = ""  #: the reason for which we killed it, unless that was a stop
 
     @property

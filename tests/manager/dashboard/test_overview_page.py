@@ -79,12 +79,13 @@ def pool(name: str, workers: int) -> dict[str, Any]:
 
 def worker(name: str) -> dict[str, Any]:
     doing = {"state": "busy", "function": "send_email", "since": time.time(), "jobs": 1}
-    return doing | {"name": name, "pid": 7, "memory_bytes": 14_000_000, "started": time.time()}
+    return doing | {"name": name, "pid": 7, "memory_bytes": 14_000_000, "cpu_cores": 0.234, "started": time.time()}
 
 
 @pytest.mark.parametrize(("pools", "workers"), [(200, 5), (1, 1000), (20, 50)])
 def test_the_first_page_is_small_however_much_there_is(pools: int, workers: int) -> None:
     page = Reader(overview(pools, workers)).get().get_data(as_text=True)
+    assert "<small>14 MB, CPU 23 %</small>" in page
     loaded = sum(file.stat().st_size for file in LOADED.iterdir())
     assert len(page.encode()) + loaded < MOST_BYTES
     shown = set(re.findall(r'"/pools/(pool-\d+)"', page))

@@ -18,6 +18,7 @@ WORKER = {
     "failed": 0,
     "memory_bytes": 5,
     "cpu_s": 1.0,
+    "cpu_cores": 0.5,
 }
 POOL = {
     "name": "mail",
@@ -50,7 +51,7 @@ def events(now: Any) -> list[tuple[str, dict[str, Any]]]:
 def test_nothing_has_changed(now: Any) -> None:
     now["text"] = "fine, too"
     now["pools"][0] |= {"decided": 6.0, "why": "1 wanted still", "memory_bytes": 6, "done": 4, "done_per_minute": 7.0}
-    now["pools"][0]["workers"][0] |= {"memory_bytes": 6, "cpu_s": 2.0, "done": 4}
+    now["pools"][0]["workers"][0] |= {"memory_bytes": 6, "cpu_s": 2.0, "cpu_cores": 0.6, "done": 4}
     assert events(now) == []
     told = {"done": 4, "failed": 0, "done_per_minute": 7.0, "failed_per_minute": 0.0, "memory_bytes": 6}
     assert figures(now) == {"pools": {"mail": told}}
