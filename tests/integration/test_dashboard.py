@@ -368,6 +368,11 @@ def test_failures_are_grouped_muted_and_their_letters_changed(pages: Pages) -> N
     assert set(handles) == set(re.findall(r'href="/gearman/dead/([^"]*)"', page))
     assert re.search(r'<svg class="bars"[^>]* aria-label="failures by hour', page)
     assert f'<a href="/gearman{address}">All failures like this one</a>' in pages.page(f"/dead/{handles[0]}")
+    told = pages.manager.command("logs", "fail", "--job", handles[0]).stdout
+    assert handles[0] in told
+    assert not any(handle in told for handle in handles[1:])
+    [log] = re.findall(r'(?s)<pre class="log".*?</pre>', pages.page(f"/dead/{handles[0]}"))
+    assert not any(handle in log for handle in handles[1:])
     assert "<script>alert" not in page + pages.page("/failures")
     assert forms(pages.page(address, "viewer")) == set()
     assert pages.post(f"{address}/mute", "viewer")[0] == 403

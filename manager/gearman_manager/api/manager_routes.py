@@ -14,7 +14,7 @@ from gearman_manager.api.schemas import STATUS
 from gearman_manager.control.problems import problem
 from gearman_manager.control.status import StatusReport
 from gearman_manager.errors import NotFound
-from gearman_manager.logs.recent_log import RecentLog
+from gearman_manager.logs.recent_log import RecentLog, Subject
 
 #: The log is followed for so long in one request on the TCP address (seconds); then the caller asks again.
 FOLLOWED_S: Final = 300.0
@@ -78,17 +78,19 @@ def manager_routes(manager: Manager, status: StatusReport, recent_log: RecentLog
 
     @routes.get("/logs")
     @Operation(
-        "The last lines of the log, of all, of a POOL, or of a worker POOL/N; with `follow` as text, and on and on.",
+        "The last lines of the log: of all, of a POOL or a worker POOL/N, about all jobs or about one; "
+        "with `follow` as text, and on and on.",
         {200: list_of(TEXT)},
-        query={"of": NAME, "follow": PRESENT},
+        query={"of": NAME, "job": NAME, "follow": PRESENT},
         refusals=(404,),
     )
     def logs() -> ResponseReturnValue:
-        subject = request.args.get("of")
+        of = request.args.get("of")
+        subject = Subject(of, request.args.get("job"))
         said = recent_log.lines(subject)
         pools = status.pool_names
-        if subject is not None and not said and subject.partition("/")[0] not in pools:
-            raise NotFound(f"{subject} has logged nothing; the pools are: {', '.join(pools)}")
+        if of is not None and not said and of.partition("/")[0] not in pools:
+            raise NotFound(f"{of} has logged nothing; the pools are: {', '.join(pools)}")
         if "follow" not in request.args:
             return jsonify(said)
         # Elsewhere than on the control socket a session can end meanwhile.

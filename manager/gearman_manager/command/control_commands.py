@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import click
 
@@ -161,11 +161,14 @@ def reload(context: click.Context) -> None:
 
 @click.command(short_help="Show what workers print and log.")
 @click.argument("subject", metavar="[POOL[/N]]", required=False, shell_complete=pools_and_workers)
+@click.option("--job", metavar="HANDLE", help="Only the lines about this job.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as lines come, until Ctrl-C.")
 @click.pass_context
 @mistakes_are_messages
-def logs(context: click.Context, subject: str | None, follow: bool) -> None:
+def logs(context: click.Context, subject: str | None, job: str | None, follow: bool) -> None:
     """Show what the manager and its workers print and log: of all, of one POOL, or of one worker POOL/N.
+
+    With --job it is what one job has logged, and what the manager said of it.
 
     The manager keeps the last 2000 lines for this, wherever its log goes.
 
@@ -174,8 +177,10 @@ def logs(context: click.Context, subject: str | None, follow: bool) -> None:
       gearman-manager logs
       gearman-manager logs email -f
       gearman-manager logs email/3
+      gearman-manager logs --job H:mail.example.com:4711
     """
-    query = f"of={quote(subject)}" if subject else ""
+    given = {"of": subject, "job": job}
+    query = urlencode({name: value for name, value in given.items() if value is not None})
     if not follow:
         for line in ask(context, "GET", f"/logs?{query}"):
             click.echo(line)

@@ -20,7 +20,7 @@ from gearman_manager.dashboard.found_jobs import find
 from gearman_manager.dashboard.rendering import SELDOM_S, page
 from gearman_manager.errors import ManagerError, NotFound
 from gearman_manager.history.recording import say_action
-from gearman_manager.logs.recent_log import RecentLog
+from gearman_manager.logs.recent_log import RecentLog, Subject
 
 ROWS: Final = 50
 MOST_LINES: Final = 200
@@ -48,7 +48,7 @@ def add_job_pages(routes: Blueprint, jobs: ServerJobs, log: RecentLog, finished:
     """The pages."""
 
     def one(family: str, handle: str) -> ResponseReturnValue:
-        row, lines = jobs.show(family, handle), log.lines_of_job(handle)[-MOST_LINES:]
+        row, lines = jobs.show(family, handle), log.lines(Subject(job=handle))[-MOST_LINES:]
         return _one(family, row, lines, finished.timeline(handle))
 
     @routes.get("/jobs")
@@ -68,7 +68,7 @@ def add_job_pages(routes: Blueprint, jobs: ServerJobs, log: RecentLog, finished:
         for family in ("jobs", "dead"):
             with suppress(NotFound):
                 return one(family, handle)
-        lines = log.lines_of_job(handle)[-MOST_LINES:]
+        lines = log.lines(Subject(job=handle))[-MOST_LINES:]
         over = finished.job(handle, lines)
         if over is not None:
             return over

@@ -21,7 +21,7 @@ from gearman_manager.dashboard.words import duration, size
 from gearman_manager.errors import NotFound
 from gearman_manager.live.steady_clock import SteadyClock
 from gearman_manager.live.tiles import tile
-from gearman_manager.logs.recent_log import RecentLog
+from gearman_manager.logs.recent_log import RecentLog, Subject
 from gearman_manager.pools.live_worker import LiveWorker
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.clock import epoch
@@ -65,13 +65,13 @@ def add_pool_pages(routes: Blueprint, sources: PoolSources, charts: ChartParts) 
             limits=dict(_limits(_settings(generations, name))),
             ended={reason.value: count for reason, count in workforce.pools[name].counts.ended.items() if count},
             started=workforce.pools[name].counts.started,
-            lines=log.lines(name)[-MOST_LINES:],
+            lines=log.lines(Subject(name))[-MOST_LINES:],
             **charts.on_page("pool", name),
         )
 
     @routes.get("/workers/<path:name>")
     def worker(name: str) -> ResponseReturnValue:
-        live, lines = workforce.live.get(name), log.lines(name)[-MOST_LINES:]
+        live, lines = workforce.live.get(name), log.lines(Subject(name))[-MOST_LINES:]
         if live is None and not lines:
             raise NotFound(f"there is no worker {name}, and nothing is left in the log that it had said")
         return page(

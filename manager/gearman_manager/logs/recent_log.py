@@ -27,19 +27,30 @@ class Line:
     worker: str | None
     handle: str | None
 
-    def is_of(self, subject: str | None) -> bool:
-        """Whether it belongs to a POOL or a POOL/N; every line belongs to None."""
-        return subject is None or subject in (self.pool, self.worker)
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Of which lines one wants to know; None: of any."""
+
+    of: str | None = None  #: a POOL or a worker POOL/N
+    job: str | None = None  #: a handle
+
+    def has(self, line: Line) -> bool:
+        """Whether it is one of them."""
+        return self.of in (None, line.pool, line.worker) and self.job in (None, line.handle)
+
+
+_ALL: Final = Subject()
 
 
 class _Follower:
-    def __init__(self, subject: str | None) -> None:
+    def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.lines: gevent.queue.Queue[str] = gevent.queue.Queue()
         self.lost = 0
 
     def offer(self, line: Line) -> None:
-        if not line.is_of(self.subject):
+        if not self.subject.has(line):
             return
         if self.lines.qsize() >= WAITING_LINES:
             self.lines.get_nowait()
@@ -65,15 +76,11 @@ class RecentLog(logging.Handler):
         for follower in self._followers:
             follower.offer(line)
 
-    def lines(self, subject: str | None) -> list[str]:
-        """The kept lines of a pool or worker; None: all of them."""
-        return [line.text for line in self._lines if line.is_of(subject)]
+    def lines(self, subject: Subject = _ALL) -> list[str]:
+        """The kept lines of a pool, a worker or a job."""
+        return [line.text for line in self._lines if subject.has(line)]
 
-    def lines_of_job(self, handle: str) -> list[str]:
-        """The kept lines about one job."""
-        return [line.text for line in self._lines if line.handle == handle]
-
-    def follow(self, subject: str | None, lifetime_s: float | None = None) -> Iterator[str]:
+    def follow(self, subject: Subject = _ALL, lifetime_s: float | None = None) -> Iterator[str]:
         """The kept lines, then every line as it comes, until the reader goes, or so many seconds have passed."""
         until = None if lifetime_s is None else time.monotonic() + lifetime_s
         follower = _Follower(subject)
