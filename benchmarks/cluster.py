@@ -28,8 +28,7 @@ DATABASES: Final = (("PostgreSQL", POSTGRESQL), ("MariaDB", MYSQL))
 SUBMISSIONS: Final = ("-n 60000 -c 16 -d 10", "-n 60000 -c 4 -d 100")
 AT_LEAST_OF_ALONE: Final = 0.85
 MILLION: Final = 1_000_000
-#: One kill takes some seconds.
-#: Kills in a round of which the worst counts.
+#: Kills in a round, of which the worst counts. One takes some seconds.
 KILLS: Final = 20
 #: The longest times (seconds) from a kill to the first waiting job served elsewhere, to a running one known there, and
 #: to a refused connection.

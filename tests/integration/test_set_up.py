@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import files, requires
+from importlib.metadata import files, packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,32 @@ def test_each_target_installs_just_what_it_needs(target: str, extras: set[str]) 
     done = commands(target)
     every = {"samples", "test", "lint", "bench", "dev"}
     assert {extra for extra in every if f"-e '.[{extra}]'" in done} == extras
+
+
+def test_the_benchmarks_import_only_what_running_and_their_extra_bring() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["bench"]]
+    brought: set[str] = {canonicalize_name(Requirement(line).name) for line in lines}
+    brought |= {"greenlet", "redis"}  # by gevent, and by celery[redis]
+    files_of_ours = list((ROOT / "benchmarks").rglob("*.py"))
+    ours = {"gearman_client", "gearman_server", "gearman_manager", "gearman_process", "tests"}
+    ours |= {file.stem for file in files_of_ours}
+    names = {name for file in files_of_ours for name in imported_by(file)} - ours - sys.stdlib_module_names
+    known = packages_distributions()
+    needed = {canonicalize_name(known.get(name, [name])[0]) for name in names}
+    assert "playwright" in needed
+    assert needed <= brought
+
+
+def imported_by(file: Path) -> set[str]:
+    """The names of the top packages that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {each.name.partition(".")[0] for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 def test_what_running_needs_is_small() -> None:

@@ -171,7 +171,8 @@ class FinishedJobs(Section):
 
 
 class History(Section):
-    """What is kept of pools and functions for the charts, over restarts, in a file of the run folder."""
+    """What is kept over restarts, in files of the run folder: of pools and functions for the charts (`history.db`), and
+    of finished jobs (`finished.db`)."""
 
     minutes: v.PositiveDuration = Field(
         default=25 * 3600.0,
@@ -261,7 +262,7 @@ class Config(Section):
         default=Control(), description="The control API on a TCP address, beside its socket."
     )
     history: Annotated[History, v.is_mapping] = Field(
-        default=History(), description="The figures of pools and functions that charts are made of."
+        default=History(), description="The figures of pools and functions that charts are made of, and finished jobs."
     )
     alerts: Annotated[Alerts, v.is_mapping] = Field(
         default=Alerts(), description="Messages about troubles, by mail, to a web address, or by a program."

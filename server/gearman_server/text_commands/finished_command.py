@@ -20,7 +20,7 @@ MAX_BYTES: Final = 256 * 1024
 
 
 def finished_command(life: JobLife, most: int) -> Mapping[bytes, Callable[[Session, list[bytes]], bytes]]:
-    """The command, by its word after `jobs`. `most` ends are kept; 0: none, and there is no such command."""
+    """The command, by its word after `jobs`. `most` ends are kept; 0: none, and it says so."""
     if not most:
         return {b"finished": _refuse}
     # The clock is read once: two runs within one millisecond would have the same name.
