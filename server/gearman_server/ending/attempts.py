@@ -234,10 +234,8 @@ class Attempts:
 
     def _bury(self, job: Job) -> Sequel:
         """Keep the letter of a background job that has failed for good. Returns what follows its end."""
-        if not (job.is_background and job.is_wanted):
-            return Sequel.NOTHING
-        self._dead_letters.bury(job, self._agenda.now)
-        return Sequel.DEAD if self._dead_letters.bounds.max_count else Sequel.NOTHING
+        is_kept = job.is_background and job.is_wanted and self._dead_letters.bury(job, self._agenda.now)
+        return Sequel.DEAD if is_kept else Sequel.NOTHING
 
     def _note(self, job: Job, worker: Session | None, end: End, sequel: Sequel, text: bytes | None = None) -> None:
         """Tell of the attempt's end; its reason is in the job's history, if no text is given."""

@@ -53,9 +53,8 @@ class Expiry:
 
     def _leave_letter(self, job: Job) -> None:
         options = job.rare.options
-        is_kept = options is not None and options.leaves_letter and job.is_background and job.is_wanted
-        if is_kept:
-            self._dead_letters.bury(job, self._agenda.now, EXPIRED.encode())
+        leaves_one = options is not None and options.leaves_letter and job.is_background and job.is_wanted
+        is_kept = leaves_one and self._dead_letters.bury(job, self._agenda.now, EXPIRED.encode())
         note = self._life.endings.note
         if note is not None:
             note(job, None, End.EXPIRED, Sequel.DEAD if is_kept else Sequel.NOTHING, EXPIRED.encode())

@@ -158,25 +158,26 @@ class DeadLetters:
         if self._letters:
             self._alarm.by(self._agenda.now)
 
-    def bury(self, job: Job, now: float, error: bytes | None = None) -> None:
-        """Keep a letter of a background job that has failed for good. The error is that of its last attempt, if none is
-        given."""
+    def bury(self, job: Job, now: float, error: bytes | None = None) -> bool:
+        """Keep a letter of a background job that has failed for good; returns whether the bounds allow it. The error is
+        that of its last attempt, if none is given."""
         letter = letter_of(job, now, self._unix_time(), error)
         self._events.emit(JobBuried(letter.handle, letter.function, letter.error, letter.attempts, letter.priority))
-        self.put(letter, now)
+        return self.put(letter, now)
 
-    def put(self, letter: DeadLetter, now: float) -> None:
-        """Keep a letter, if the bounds allow it."""
+    def put(self, letter: DeadLetter, now: float) -> bool:
+        """Keep a letter, if the bounds allow it; returns whether they do."""
         if not self.bounds.max_count or letter.size_bytes > self.bounds.max_bytes:
             self._events.emit(LettersForgotten(1, "there is no room for it"))
-            return
+            return False
         if self.are_shared:
             self._store.bury(letter)
-            return
+            return True
         self._add(letter)
         self._store.bury(letter)
         self._forget_excess()
         self._look_in(now, self._left_s(letter, self._unix_time()))
+        return True
 
     def restore(self, letters: Iterable[DeadLetter], now: float) -> None:
         """Take over letters of an earlier run, the oldest first; they are in the store."""

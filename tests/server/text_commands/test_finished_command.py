@@ -14,6 +14,7 @@ from gearman_server.ending.late_ends import (
     TRACEBACK_BYTES,
     WORKLOAD_BYTES,
 )
+from gearman_server.jobs.dead_letters import DeadLetterBounds
 from gearman_server.jobs.endings import RESULT_BYTES
 from gearman_server.jobs.job import Job
 from gearman_server.jobs.policies import TIMEOUT_GRACE_S, FunctionPolicy
@@ -196,6 +197,24 @@ def test_a_job_that_was_not_begun_in_time(broker: BrokerHarness) -> None:
     broker.advance(6)
     reason = b"expired: it was not begun in time"
     assert ends(broker) == [(b"expired", b"dead", 0, reason), (b"expired", b"", 0, reason)]
+
+
+def test_no_dead_letter_is_told_of_where_there_is_no_room_for_it(make_broker: Callable[..., BrokerHarness]) -> None:
+    broker = make_broker(finished_jobs=100, dead_letters=DeadLetterBounds(max_bytes=5000))
+    pairs = b"background=1\0expires_in=5000\0expired_letter=1\0"
+    for workload in (b"w", b"w" * 5000):
+        broker.peer().send(SUBMIT_JOB_WITH, b"f", b"", pairs, workload)
+    broker.advance(6)
+    worker = broker.worker(b"f")
+    for workload in (b"w", b"w" * 5000):
+        broker.peer().submit(b"f", workload, kind="SUBMIT_JOB_BG")
+        failure(worker, worker.grab_handle(), b"reject")
+    assert [(end, follows) for end, follows, _, _ in ends(broker)] == [
+        (b"expired", b"dead"),
+        (b"expired", b""),
+        (b"exception", b"dead"),
+        (b"exception", b""),
+    ]
 
 
 def test_jobs_that_went_back_to_their_queue(broker: BrokerHarness) -> None:
