@@ -173,9 +173,12 @@ def trace_context() -> dict[str, str]:
 
 
 def _trace_headers(given: Any) -> Iterator[Pair]:
-    """The trace's headers as pairs, if the call gives none of its own, and there is room for them."""
-    headers = trace_context()
-    if not headers or "traceparent" in given or len(given) + len(headers) > MAX_HEADERS:
+    """The trace's headers as pairs, if the call gives no `traceparent` of its own, and there is room for them. A
+    `tracestate` that it gives stands alone: a server refuses a name that comes twice."""
+    if "traceparent" in given:
+        return
+    headers = {name: text for name, text in trace_context().items() if name not in given}
+    if not headers or len(given) + len(headers) > MAX_HEADERS:
         return
     every = [to_argument(text, "header") for each in (given, headers) for pair in each.items() for text in pair]
     if sum(map(len, every)) <= MAX_HEADER_BYTES:

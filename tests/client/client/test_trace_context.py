@@ -83,7 +83,7 @@ def test_a_foreign_server_gets_the_job_without_it(
         client.submit_background("tell", b"w")
 
 
-def test_the_state_of_the_trace_goes_along_and_what_has_no_room_does_not() -> None:
+def test_the_state_of_the_trace_goes_along_once_and_what_has_no_room_does_not() -> None:
     state = TraceState([("vendor", "x")])
     with use_span(NonRecordingSpan(SpanContext(1, 2, False, TraceFlags(0), state))):
         wanted = {"traceparent": f"00-{1:032x}-{2:016x}-00", "tracestate": "vendor=x"}
@@ -91,6 +91,12 @@ def test_the_state_of_the_trace_goes_along_and_what_has_no_room_does_not() -> No
         full = to_pairs({"headers": {f"h{number}": "x" for number in range(MAX_HEADERS)}}, None, background=True)
         assert full is not None
         assert b"traceparent" not in full.encoded
+        own = to_pairs({"headers": {"tracestate": "mine=1"}}, None, background=True)
+        assert own is not None
+        assert sorted(pair for pair in own.encoded.split(b"\0") if pair.startswith(b"header:")) == [
+            b"header:traceparent=" + wanted["traceparent"].encode(),
+            b"header:tracestate=mine=1",
+        ]
     assert trace_context() == {}
     assert to_pairs({}, None, background=True) is None
 
