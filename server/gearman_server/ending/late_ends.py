@@ -6,10 +6,11 @@ without gaps: a reader that misses a number knows that it was not kept.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from heapq import merge
-from itertools import islice, takewhile
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -149,7 +150,8 @@ class LateEnds:
 
     def after(self, number: int, most: int) -> Iterator[LateEnd]:
         """The ends that are kept with numbers above that, at most so many, in their order."""
-        return islice(merge(_after(self._failures, number), _after(self._successes, number), key=_number), most)
+        rows = merge(_after(self._failures, number, most), _after(self._successes, number, most), key=_number)
+        return islice(rows, most)
 
 
 def _progress(extras: Extras) -> tuple[bytes, bytes] | None:
@@ -162,7 +164,8 @@ def _tags(extras: Extras) -> tuple[bytes, ...]:
     return () if extras.options is None else extras.options.tags[:MOST_TAGS]
 
 
-def _after(ring: deque[LateEnd], number: int) -> list[LateEnd]:
-    rows = list(takewhile(lambda row: row.number > number, reversed(ring)))
-    rows.reverse()
-    return rows
+def _after(ring: deque[LateEnd], number: int, most: int) -> Iterator[LateEnd]:
+    """From the first such row on: a walk from an end of the ring could pass nearly all of them, and a deque finds a row
+    in its middle in a microsecond."""
+    begin = bisect_right(ring, number, key=_number)
+    return (ring[at] for at in range(begin, min(begin + most, len(ring))))

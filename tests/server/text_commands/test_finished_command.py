@@ -320,3 +320,24 @@ def test_a_kept_end_holds_no_job(broker: BrokerHarness) -> None:
     gc.collect()
     known = set(map(id, others))
     assert not [each for each in gc.get_objects() if isinstance(each, Job) and id(each) not in known]
+
+
+def test_a_page_begins_behind_any_cursor_whichever_ring_its_rows_are_in(
+    make_broker: Callable[..., BrokerHarness],
+) -> None:
+    broker = make_broker(finished_jobs=12)
+    worker = broker.worker(b"f")
+    for number in range(30):
+        broker.peer().submit(b"f")
+        if number % 5 in (0, 1):
+            worker.send(PacketType.WORK_FAIL, worker.grab_handle())
+        else:
+            worker.send(PacketType.WORK_COMPLETE, worker.grab_handle(), b"")
+    rows, cursor, _ = page(broker)
+    numbers = [int(row["number"]) for row in rows]
+    assert numbers == [16, 17, *range(21, 31)]
+    run = cursor.partition(b".")[0]
+    for after in range(31):
+        for most in (1, 3, 20):
+            found = page(broker, b"after=%b.%d limit=%d" % (run, after, most))[0]
+            assert [int(row["number"]) for row in found] == [each for each in numbers if each > after][:most]
