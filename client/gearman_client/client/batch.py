@@ -130,8 +130,10 @@ class _Line:
             if size_bytes > PORTION_BYTES:
                 if packets:
                     yield _Portion(encode, some, packets)
-                    some, packets, encode, own = [], [], self._encode, self._own_type
-                packet = encode(workload)
+                    some, packets = [], []
+                if own is not None or encode is not self._encode:  # it is unchecked, or for another connection
+                    encode, own = self._encode, self._own_type
+                    packet = encode(workload)
                 size_bytes = len(packet)
             some.append(workload)
             packets.append(packet)

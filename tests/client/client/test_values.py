@@ -9,6 +9,7 @@ from typing import assert_type
 import pytest
 
 from gearman_client import ArgumentError, Client, GzipCodec, JsonCodec, ResultNotDecoded, WorkerJob
+from gearman_client.client.batch import PORTION_BYTES
 
 from ...gearmand import Gearmand
 from ..conftest import RunningWorker, ScriptedServer
@@ -62,6 +63,25 @@ def test_a_codec_of_the_client_makes_all_workloads_and_results(
         client.submit("f", "last", priority="low")
     assert gzip.decompress(seen[0]) == b'["' + b"x" * 100 + b'"]'
     assert seen[1:] == [b'{"small":1}', b"1", b"[2]", b'"last"']
+
+
+class CountingCodec(JsonCodec):
+    """Counts what it encodes."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def encode(self, value: object, /) -> bytes:
+        self.count += 1
+        return super().encode(value)
+
+
+def test_each_of_many_workloads_is_encoded_once_whatever_their_size(gearmand: Gearmand) -> None:
+    codec = CountingCodec()
+    with Client(gearmand.address, codec=codec, timeout_s=20) as client:
+        workloads = ["x" * PORTION_BYTES, "y", "z" * (PORTION_BYTES - 10), "w" * 100]
+        assert len(client.submit_background_many("f", workloads)) == len(workloads)
+    assert codec.count == len(workloads)
 
 
 def test_type_checkers_know_what_a_client_takes_and_returns() -> None:
