@@ -183,6 +183,12 @@ def test_commands_list_them_and_tell_of_one(kept: Kept) -> None:
     shown = manager.command("jobs", "attempts", kept.failed).stdout
     assert shown.count("outcome: exception") == 2
     assert "\x1b" not in shown
+    over = manager.command("jobs", "show", kept.complete, check=False)
+    assert (over.returncode, over.stderr) == (
+        1,
+        f"gearman-manager: there is no job {kept.complete}; "
+        f"`gearman-manager jobs attempts {kept.complete}` tells how its attempts ended\n",
+    )
     refused = manager.command("jobs", "attempts", "H:none:1", check=False)
     assert (refused.returncode, refused.stderr) == (1, "gearman-manager: no end of an attempt of H:none:1 is kept\n")
 

@@ -138,7 +138,7 @@ def ask(
     """Ask the running manager; returns its answer.
 
     Raises:
-        NotRunning, ManagerError: no manager runs, or it refused.
+        NotRunning, NotFound, ManagerError: no manager runs, there is no such thing, or it refused.
     """
     from gearman_manager.command.control_client import TIMEOUT_S, request
 

@@ -8,10 +8,11 @@ import os
 import select
 import socket
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-from gearman_manager.errors import ManagerError
+from gearman_manager.errors import ManagerError, NotFound
 
 TIMEOUT_S: Final = 10.0
 #: Before the path of each resource.
@@ -38,6 +39,7 @@ def request(path: Path, method: str, resource: str, body: object = None, timeout
 
     Raises:
         NotRunning: no process listens there.
+        NotFound: the manager answers that there is no such thing.
         ManagerError: no permission, no answer in time, or the manager refused.
     """
     connection = _UnixConnection(path, timeout_s)
@@ -50,7 +52,8 @@ def request(path: Path, method: str, resource: str, body: object = None, timeout
     finally:
         connection.close()
     if response.status >= 400:
-        raise ManagerError(str(answer.get("detail", answer)))
+        kind = NotFound if response.status == HTTPStatus.NOT_FOUND else ManagerError
+        raise kind(str(answer.get("detail", answer)))
     return answer
 
 

@@ -13,7 +13,7 @@ import click
 from gearman_manager.command.all_jobs import change_all, count, told
 from gearman_manager.command.completion import batches, functions
 from gearman_manager.command.context import ask, mistakes_are_messages
-from gearman_manager.errors import ManagerError
+from gearman_manager.errors import ManagerError, NotFound
 from gearman_process.errors import UnitError
 from gearman_process.values.counting import counted
 from gearman_process.values.durations import format_duration, parse_duration_s
@@ -79,7 +79,19 @@ def list_jobs(context: click.Context, /, limit: int, as_json: bool, **conditions
 @mistakes_are_messages
 def show_job(context: click.Context, handle: str, as_json: bool) -> None:
     """Show all that is known of the job HANDLE, its workload included."""
-    _show(context, "jobs", handle, as_json=as_json)
+    try:
+        _show(context, "jobs", handle, as_json=as_json)
+    except NotFound as error:
+        raise NotFound(f"{error}{_what_is_kept(context, handle)}") from error
+
+
+def _what_is_kept(context: click.Context, handle: str) -> str:
+    """The command that tells of a job that is over; empty: nothing of it is kept."""
+    try:
+        ask(context, "GET", f"/jobs/attempts/{quote(handle, safe='')}")
+    except ManagerError:
+        return ""
+    return f"; `gearman-manager jobs attempts {handle}` tells how its attempts ended"
 
 
 @jobs.command("keys", short_help="List the keys of a function's jobs.")
