@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from gearman_server.errors import StartError, StoreError
+from gearman_server.errors import OwnershipLostError, StartError, StoreError
 from gearman_server.log import logger
 from gearman_server.orphans.former_run import NOTHING_RUNS, FormerRun
 from gearman_server.orphans.orphans import WORD_S
@@ -22,6 +22,7 @@ from gearman_server.stores.letters_table import read_letters
 from gearman_server.stores.migrations import STORE_ID, read_meta, write_meta
 from gearman_server.stores.results_table import read_results
 from gearman_server.stores.small_tables import read_marks, read_pauses
+from gearman_server.thread import native_sleep
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -42,6 +43,8 @@ Item = TypeVar("Item")
 
 #: The fact that such workers have come.
 SPEAKERS: Final = "speakers"
+#: Before it is tried again to write this.
+_PAUSES_S: Final = (0.05, 0.2, 0.8)
 #: The fact that tells which run was the last that ended in order.
 ENDED: Final = "ended"
 
@@ -164,12 +167,22 @@ class LastRun:
             writer.run(self._write_speakers)
 
     def _write_speakers(self) -> Delivery:
-        """Runs on the writer's thread."""
-        try:
-            self._database.call(partial(write_meta, name=SPEAKERS, content="1"), as_owner=True)
-        except StoreError:
-            return self._forget_speakers
-        return _nothing
+        """Runs on the writer's thread. A broken connection or a deadlock must not leave the next start without it."""
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                self._database.call(partial(write_meta, name=SPEAKERS, content="1"), as_owner=True)
+            except StoreError as error:
+                if pause_s is None or not error.is_lost or isinstance(error, OwnershipLostError):
+                    logger.error(
+                        "the store %s: that workers go on with their jobs can't be noted: %s",
+                        self._database.name,
+                        error,
+                    )
+                    break
+                native_sleep(pause_s)
+            else:
+                return _nothing
+        return self._forget_speakers
 
     def _forget_speakers(self) -> None:
         """The next one that comes is noted."""

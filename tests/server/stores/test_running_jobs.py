@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import text
 
 from gearman_client import Worker, WorkerJob, WorkerSettings
 from gearman_client.extensions import ORPHANED_JOBS_OPTION, STORE_ID
@@ -211,3 +212,19 @@ def test_after_a_kill_waiting_jobs_are_in_doubt_too(place_of: Callable[[str], Pl
     assert grab(late) == b""
     assert late.ask(PacketType.PRE_SLEEP)[0] == PacketType.NOOP
     assert grab(late) == handle.encode()
+
+
+def test_that_workers_go_on_with_jobs_is_noted_though_the_connection_breaks(
+    place_of: Callable[[str], Place], until: Until
+) -> None:
+    place = place_of("postgresql")
+    waiting = (
+        "pg_terminate_backend(pid)",
+        "pg_stat_activity WHERE query LIKE '%gearman_store%' AND wait_event_type = 'Lock'",
+    )
+    with place.database.connect() as holder:
+        holder.execute(text("INSERT INTO gearman_store (name, content) VALUES ('speakers', '0')"))
+        speaks(place.server.peer())
+        until(lambda: place.database.rows(*waiting) == [(True,)])
+        holder.rollback()
+    until(lambda: place.database.rows("content", "gearman_store WHERE name = 'speakers'") == [("1",)])
