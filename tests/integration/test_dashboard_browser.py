@@ -40,6 +40,7 @@ HIDE = (
     "is => { Object.defineProperty(document, 'hidden', {value: is, configurable: true}); "
     "document.dispatchEvent(new Event('visibilitychange')); }"
 )
+OLD = "time => { time.dateTime = '2001-01-01T01:01Z'; time.title = ''; delete time.closest('[data-apart]').tag; }"
 CLOCK = "{hour: '2-digit', minute: '2-digit'}"
 PICTURES = Path(__file__).parents[2] / "docs" / "dashboard"
 CONFIG = """
@@ -247,9 +248,19 @@ def test_charts_move_on_while_they_are_seen_and_tell_their_figures_under_the_poi
     assert last.inner_text() in chart.locator("b").get_attribute("data-told").split("|")[28:32]  # type: ignore[union-attr]
     page.mouse.move(1, 1)
     expect(last).to_have_text(shown)
+    # As on a page of an hour ago: the next answer has other times.
+    time_of = page.locator(".charts time[data-clock]").first
+    told = time_of.inner_text()
+    time_of.evaluate(OLD)
+    page.clock.run_for(1000)
+    expect(time_of).not_to_have_text(told)
     with page.expect_request(lambda request: "/charts/pools/nap?range=1h" in request.url):
         page.clock.run_for(16_000)
     page.wait_for_load_state("networkidle")
+    page.clock.run_for(1000)
+    expect(time_of).not_to_have_attribute("datetime", re.compile("^2001"))
+    expect(time_of).to_have_text(time_of.evaluate(f"time => new Date(time.dateTime).toLocaleString([], {CLOCK})"))
+    expect(time_of).to_have_attribute("title", time_of.evaluate("time => new Date(time.dateTime).toLocaleString()"))
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.evaluate(HIDE, True)

@@ -29,16 +29,17 @@
     for (const time of document.querySelectorAll("time[datetime]")) {
       const moment = Date.parse(time.dateTime);
       if (Number.isNaN(moment)) continue;
+      const isNew = time.told !== time.dateTime;  // an answer may have put in another one
+      if (isNew) time.title = new Date(moment).toLocaleString();
+      time.told = time.dateTime;
       if ("clock" in time.dataset || "day" in time.dataset) {
-        if (!time.title) time.textContent = clockOf(new Date(moment), "day" in time.dataset);
-        if (!time.title) time.title = new Date(moment).toLocaleString();
+        if (isNew) time.textContent = clockOf(new Date(moment), "day" in time.dataset);
         continue;
       }
       const past = (now - moment) / 1000;
       let text = words(Math.abs(past));
       if (!("for" in time.dataset)) text = past >= 0 ? text + " ago" : "in " + text;
       if (time.textContent !== text) time.textContent = text;
-      if (!time.title) time.title = new Date(moment).toLocaleString();
     }
   }
 
@@ -50,7 +51,7 @@
     for (const { name, value } of fresh.attributes)
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     if ("apart" in old.dataset) return;  // it is asked for by itself
-    if (old.localName === "time" && old.dateTime === fresh.dateTime) return;
+    if (old.localName === "time") return;  // its text is told by its attributes
     if (old.localName === "textarea" || (old.localName === "details" && old.contains(document.activeElement) && old.querySelector("form"))) return;
     morphChildren(old, fresh);
   }
