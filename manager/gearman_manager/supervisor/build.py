@@ -150,7 +150,9 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     watched = Watched(lambda: arrangement.config, generations, workforce, queues, failures.mutes, lambda: control.url)
     alerts = AlertWatch(watched, questions, deliveries)
 
-    telemetry = SenderProcess(name, run_folder.path, lambda: arrangement.config, links.lifeline)
+    telemetry = SenderProcess(
+        name, run_folder.socket, run_folder.span_socket, lambda: arrangement.config, links.lifeline
+    )
 
     def own_pids() -> set[int]:
         return workforce.pids() | zygotes.pids | job_servers.pids | deliveries.pids | telemetry.pids

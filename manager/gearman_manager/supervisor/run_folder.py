@@ -16,18 +16,18 @@ from gearman_manager.errors import StartError
 from gearman_manager.finished import keeper as finished_jobs
 from gearman_manager.history import history_file
 from gearman_manager.job_servers import policies_file
-from gearman_manager.telemetry.order import SPAN_SOCKET
 
 _PID_FILE: Final = "gearman-manager.pid"
 _SOCKET: Final = "control.sock"
+_SPAN_SOCKET: Final = "spans.sock"
 _LOCK: Final = "lock"
 _OWN: Final = (
     frozenset(
         {
             _PID_FILE,
             _SOCKET,
+            _SPAN_SOCKET,
             _LOCK,
-            SPAN_SOCKET,
         }
     )
     | session_file.FILE_NAMES
@@ -66,7 +66,7 @@ class RunFolder:
     @property
     def span_socket(self) -> Path:
         """The socket on which workers bring their spans, if these are wanted."""
-        return self.path / SPAN_SOCKET
+        return self.path / _SPAN_SOCKET
 
     @property
     def session_file(self) -> Path:

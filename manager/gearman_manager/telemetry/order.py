@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Final
-
-#: In the run folder: workers bring their spans there.
-SPAN_SOCKET: Final = "spans.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +19,6 @@ class SenderOrder:
     headers_file: str
     interval_s: float
     has_metrics: bool
-    has_traces: bool
 
     def encode(self) -> bytes:
         """As JSON."""

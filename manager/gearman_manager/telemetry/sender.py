@@ -1,7 +1,7 @@
 """The process that sends metrics and spans to the collector: `python -m gearman_manager.telemetry.sender ORDER …`.
 
-The arguments are descriptors: of a file with the order, of the lifeline, and of the socket on which workers bring spans
-(-1: none). It may have threads: it forks nothing. It ends on SIGTERM, or with the supervisor, after a last attempt.
+The arguments are descriptors: of a file with the order, of the lifeline, and of the socket on which workers bring
+spans. It may have threads: it forks nothing. It ends on SIGTERM, or with the supervisor, after a last attempt.
 """
 
 from __future__ import annotations

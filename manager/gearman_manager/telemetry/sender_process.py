@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from gearman_manager import __version__
 from gearman_manager.config import Config
 from gearman_manager.host import process
 from gearman_manager.logs.output import ChildOutput
-from gearman_manager.telemetry.order import SPAN_SOCKET, SenderOrder
+from gearman_manager.telemetry.order import SenderOrder
 
 _log = logging.getLogger("otel")
 #: How often the configuration in force is looked at, and for an end of the process.
@@ -38,14 +38,19 @@ BACKLOG: Final = 1024
 class SenderProcess:
     """The sender, if one is wanted."""
 
-    def __init__(self, manager: str, run_folder: Path, config: Callable[[], Config], lifeline: int) -> None:
-        """`config` gives the configuration in force."""
+    def __init__(
+        self, manager: str, control_socket: Path, span_socket: Path, config: Callable[[], Config], lifeline: int
+    ) -> None:
+        """The sockets are those of the run folder; `config` gives the configuration in force."""
         self._manager = manager
-        self._run_folder = run_folder
+        self._control_socket = control_socket
+        self._span_socket = span_socket
         self._config = config
         self._lifeline = lifeline
         self._greenlet: gevent.Greenlet[..., None] | None = None
         self._child: process.Child | None = None
+        #: Of the child, while there is one.
+        self._output: ChildOutput | None = None
         self._listener: socket.socket | None = None
 
     @property
@@ -65,7 +70,7 @@ class SenderProcess:
         if self._listener is not None:
             self._listener.close()
             with suppress(OSError):
-                (self._run_folder / SPAN_SOCKET).unlink()
+                self._span_socket.unlink()
 
     def _wanted(self) -> SenderOrder | None:
         otel = self._config().otel
@@ -74,12 +79,11 @@ class SenderProcess:
         return SenderOrder(
             manager=self._manager,
             version=__version__,
-            control_socket=str(self._run_folder / "control.sock"),
+            control_socket=str(self._control_socket),
             endpoint=otel.endpoint or "",
             headers_file=otel.headers_file or "",
             interval_s=otel.interval,
             has_metrics=otel.metrics,
-            has_traces=otel.traces,
         )
 
     def _run(self) -> None:
@@ -115,30 +119,44 @@ class SenderProcess:
         return False
 
     def _start(self, order: SenderOrder) -> process.Child:
+        """Start it, with its output.
+
+        Raises:
+            OSError: the system refuses; nothing is left open but the socket of the workers.
+        """
         listening = self._listening()
-        with os.fdopen(os.memfd_create("gearman-manager-otel", os.MFD_CLOEXEC), "w+b", buffering=0) as ordered:
+        with (
+            os.fdopen(os.memfd_create("gearman-manager-otel", os.MFD_CLOEXEC), "w+b", buffering=0) as ordered,
+            ExitStack() as undo,
+        ):
             ordered.write(order.encode())
             ordered.seek(0)
             descriptors = [ordered.fileno(), self._lifeline, listening.fileno()]
             command = [sys.executable, "-P", "-m", "gearman_manager.telemetry.sender", *map(str, descriptors)]
-            self._output = ChildOutput(gevent.get_hub().loop, "otel", {})
-            child = process.start(command, descriptors, self._output.write_end)
-        self._output.handed_over()
-        self._output.extra["pid"] = child.pid
+            output = ChildOutput(gevent.get_hub().loop, "otel", {})
+            undo.callback(output.close)
+            child = process.start(command, descriptors, output.write_end)
+            undo.pop_all()
+        output.handed_over()
+        output.extra["pid"] = child.pid
+        self._output = output
         return child
 
     def _listening(self) -> socket.socket:
         """The socket of the workers, which outlives a sender."""
         if self._listener is None:
-            path = self._run_folder / SPAN_SOCKET
+            path = self._span_socket
             if len(os.fsencode(path.absolute())) > MAX_SOCKET_PATH_BYTES:
                 _log.error("no spans are sent: %s is too long for a socket; set run_dir to a shorter path", path)
             with suppress(FileNotFoundError):
                 path.unlink()
-            self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._listener.bind(str(path))
-            path.chmod(0o600)
-            self._listener.listen(BACKLOG)
+            with ExitStack() as undo:
+                listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                listener.bind(str(path))
+                path.chmod(0o600)
+                listener.listen(BACKLOG)
+                undo.pop_all()
+            self._listener = listener
         return self._listener
 
     def _end_child(self) -> None:
@@ -155,5 +173,7 @@ class SenderProcess:
         if self._child is not None:
             process.exit_status(self._child.pidfd)
             os.close(self._child.pidfd)
-            self._output.close()
             self._child = None
+        if self._output is not None:
+            self._output.close()
+            self._output = None
