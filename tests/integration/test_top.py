@@ -91,7 +91,7 @@ def test_pools_are_shown_and_steered_by_keys(site: RunningManager) -> None:
         terminal.press("r")
         terminal.until("Replace the workers of mail")
         terminal.press("y")
-        terminal.until("restarting mail")  # or the answer would come over what is said next
+        terminal.until("restarting mail")
         terminal.until(lambda: not before & pids(site, "mail") and site.settled())
         terminal.press("s")
         terminal.until("How many workers for mail?")

@@ -1,10 +1,11 @@
-"""What all screens share: the state of the manager, the last message, and questions to the manager. Without Textual."""
+"""What all screens share: the state of the manager, the last messages, questions to the manager. Without Textual."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gearman_manager.errors import ManagerError
@@ -19,6 +20,15 @@ MOST_ASKED: Final = 4
 Answered = Callable[[Any], None]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """What is said to the operator."""
+
+    text: str
+    #: Whether it is bad news.
+    is_bad: bool = False
+
+
 class Desk:
     """Holds the model; takes news and answers over whenever the screen is about to be drawn."""
 
@@ -30,9 +40,8 @@ class Desk:
         self.model = Model()
         #: Why the manager does not answer; empty while it does.
         self.gone = ""
-        #: The last message, and whether it is bad news.
-        self.message = ""
-        self.is_bad = False
+        #: The last message, and behind it the answers to earlier actions that have come since then.
+        self.messages: list[Message] = []
 
     def start(self) -> None:
         """Follow the manager from now on."""
@@ -51,8 +60,8 @@ class Desk:
         return bool(news) or has_answers
 
     def say(self, message: str, *, is_bad: bool = False) -> None:
-        """Show a message, instead of the one before."""
-        self.message, self.is_bad = message, is_bad
+        """Show a message, instead of those before."""
+        self.messages = [Message(message, is_bad)]
 
     def ask(self, resource: str, answered: Answered, refused: Answered, *, action: Action | None = None) -> None:
         """Ask the manager on a thread: GET the resource, or carry an action out. `answered` is called with the answer,
@@ -76,12 +85,20 @@ class Desk:
         threading.Thread(target=run, name="question", daemon=True).start()
 
     def carry_out(self, action: Action) -> None:
-        """Have the manager do it, and say how that went."""
-        self.say("…")
+        """Have the manager do it, and say how that went; if something else is said meanwhile, behind that."""
+        waiting = Message("…")
+        self.messages = [waiting]
+
+        def answered(answer: Message) -> None:
+            if waiting in self.messages:
+                self.messages[self.messages.index(waiting)] = answer
+            else:
+                self.messages.append(answer)
+
         self.ask(
             action.resource,
-            lambda answer: self.say(action.done(answer)),
-            lambda reason: self.say(shown(reason), is_bad=True),
+            lambda answer: answered(Message(action.done(answer))),
+            lambda reason: answered(Message(shown(reason), is_bad=True)),
             action=action,
         )
 

@@ -60,7 +60,6 @@ class ListScreen(Screen[None]):
         self._column = column
         self._is_turned = False
         self._wanted = ""
-        self._has_drawn = False
 
     @abstractmethod
     def rows(self) -> Iterable[Row]:
@@ -140,7 +139,8 @@ class ListScreen(Screen[None]):
         text = Text()
         if self._wanted:
             text.append(f"/{shown(self._wanted)}: {count} of {of}  ", "bold")
-        text.append(self._desk.message, _BAD if self._desk.is_bad else "")
+        said = [Text(message.text, _BAD if message.is_bad else "") for message in self._desk.messages]
+        text.append_text(Text("  ").join(said))
         return text
 
     def on_table_moved(self) -> None:

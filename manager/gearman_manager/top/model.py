@@ -18,7 +18,6 @@ class Model:
     def __init__(self) -> None:
         self.manager: Report = {"name": "", "pid": 0, "since": 0.0}
         self.is_well = False
-        self.text = ""
         self.troubles: list[Report] = []
         self.pools: dict[str, Report] = {}
         #: Of each pool, its workers by name.
@@ -58,7 +57,7 @@ class Model:
                 known.update((name, tile[name]) for name in _VOLATILE)
 
     def _tell(self, told: Mapping[str, Any]) -> None:
-        self.is_well, self.text, self.troubles = told["well"], told["text"], told["troubles"]
+        self.is_well, self.troubles = told["well"], told["troubles"]
 
     def _apply_workers(self, content: Report) -> None:
         workers = self.workers.setdefault(content["pool"], {})

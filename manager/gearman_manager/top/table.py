@@ -83,10 +83,6 @@ class Table(ScrollView, can_focus=True):
         self.refresh()
         self.post_message(self.Moved())
 
-    def choose(self, name: str) -> None:
-        """Choose the row of this name once it is there."""
-        self._name = name
-
     def action_move(self, by: int) -> None:
         """Choose another row."""
         self._at = max(0, min(self._at + by, len(self._rows) - 1))
