@@ -16,6 +16,7 @@ from gearman_manager.dashboard.forms import done, whole_number
 from gearman_manager.dashboard.rendering import shared_page
 from gearman_manager.errors import ManagerError
 from gearman_manager.history.recording import say_action
+from gearman_manager.live.urgency import POOL_STATES, WORKER_STATES
 from gearman_process.errors import UnitError
 from gearman_process.values.durations import parse_duration_s
 
@@ -26,9 +27,6 @@ LINKS: Final = {"server": "servers", "code": "functions"}
 MOST_TILES: Final = 60
 MOST_POOLS: Final = 20
 MOST_TILES_IN_ALL: Final = 200
-#: In this order: those that need a look first.
-_STATES: Final = ("failing", "backing-off", "paused", "running", "retiring", "stopping")
-_TILE_ORDER: Final = ("stopping", "draining", "starting", "ordered", "busy", "idle")
 
 
 class Ends(Protocol):
@@ -104,10 +102,12 @@ def _back() -> str:
 
 def _shown(report: Report) -> dict[str, Any]:
     """What the page shows of an overview: the pools that need a look first, with all of it, the others in a row."""
-    pools = sorted(report["pools"], key=lambda pool: (_STATES.index(pool["state"]), not pool["waiting"], pool["name"]))
+    pools = sorted(
+        report["pools"], key=lambda pool: (POOL_STATES.index(pool["state"]), not pool["waiting"], pool["name"])
+    )
     first = list(_with_tiles(pools[:MOST_POOLS]))
-    rates = {key: _sum(report["pools"], key) for key in ("done_per_minute", "failed_per_minute", "waiting", "busy")}
-    return {"now": report, "pools": first, "others": pools[MOST_POOLS:], "links": LINKS, "sums": rates}
+    sums = {key: _sum(report["pools"], key) for key in ("done_per_minute", "failed_per_minute", "waiting", "busy")}
+    return {"now": report, "pools": first, "others": pools[MOST_POOLS:], "links": LINKS, "sums": sums}
 
 
 def _sum(pools: list[dict[str, Any]], key: str) -> float | None:
@@ -126,4 +126,4 @@ def _with_tiles(pools: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _urgency(worker: Report) -> tuple[int, float]:
-    return _TILE_ORDER.index(worker["state"]), worker["since"] or worker["started"]
+    return WORKER_STATES.index(worker["state"]), worker["since"] or worker["started"]

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 Report = Mapping[str, Any]
 Event = tuple[str, dict[str, Any]]
-#: Of a pool, what comes with its decision; and its workers, which are told one by one.
-_DECISION: Final = ("why", "limit", "wanted", "target")
+#: Of a pool, what comes with its decision.
+DECISION: Final = ("why", "limit", "wanted", "target")
 _FIGURES: Final = ("done", "failed", "done_per_minute", "failed_per_minute", "memory_bytes")
+#: And what is not told with the pool: its workers are told one by one.
 _APART: Final = frozenset({"workers", "why", "decided", *_FIGURES})
-#: Of a worker.
-_VOLATILE: Final = frozenset({"memory_bytes", "cpu_s", "cpu_cores", "done", "failed"})
+#: Of a worker, what is no event by itself.
+VOLATILE: Final = frozenset({"memory_bytes", "cpu_s", "cpu_cores", "done", "failed"})
 
 
 def changes(before: Report, now: Report) -> Iterator[Event]:
@@ -40,7 +41,7 @@ def _pool(before: Report | None, now: Report) -> Iterator[Event]:
     if before is None or _summary(before) != _summary(now):
         yield "pool", {name: value for name, value in now.items() if name != "workers"}
     if before is not None and any(before[key] != now[key] for key in ("limit", "target")):
-        yield "decision", {"pool": now["name"], "at": now["decided"], **{key: now[key] for key in _DECISION}}
+        yield "decision", {"pool": now["name"], "at": now["decided"], **{key: now[key] for key in DECISION}}
     known = {worker["name"]: worker for worker in (before["workers"] if before else ())}
     changed = [worker for worker in now["workers"] if _steady(known.pop(worker["name"], {})) != _steady(worker)]
     if changed or known:
@@ -52,4 +53,4 @@ def _summary(pool: Report) -> Report:
 
 
 def _steady(worker: Report) -> Report:
-    return {name: value for name, value in worker.items() if name not in _VOLATILE}
+    return {name: value for name, value in worker.items() if name not in VOLATILE}

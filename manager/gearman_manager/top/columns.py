@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gearman_manager.live.urgency import POOL_STATES, WORKER_STATES
 from gearman_manager.top.wording import short, short_size, shown
 from gearman_process.values.durations import rough_duration
 
 Row = Mapping[str, Any]
-#: A pool that needs a look comes first, and a worker that leaves or comes.
-POOL_STATES: Final = ("failing", "backing-off", "paused", "running", "retiring", "stopping")
-WORKER_STATES: Final = ("stopping", "draining", "starting", "ordered", "busy", "idle")
 #: Cells between two columns, and before the first one, where the mark of the chosen row is.
 GAP: Final = 1
 MARGIN: Final = 2

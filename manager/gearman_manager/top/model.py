@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
+
+from gearman_manager.live.changes import DECISION, VOLATILE
 
 Report = dict[str, Any]
-#: What an event `decision` tells of a pool.
-_DECISION: Final = ("why", "limit", "wanted", "target")
-#: What changes all the time of a worker, and is no event by itself.
-_VOLATILE: Final = ("memory_bytes", "cpu_s", "done", "failed")
 
 
 class Model:
@@ -40,7 +38,7 @@ class Model:
         elif kind == "workers":
             self._apply_workers(content)
         elif kind == "decision":
-            self._update(content["pool"], {name: content[name] for name in _DECISION})
+            self._update(content["pool"], {name: content[name] for name in DECISION})
         elif kind == "figures":
             for name, figures in content["pools"].items():
                 self._update(name, figures)
@@ -54,7 +52,7 @@ class Model:
         for tile in (tile for each in overview["pools"] if each["name"] == pool for tile in each["workers"]):
             known = workers.get(tile["name"])
             if known is not None and known["pid"] == tile["pid"]:
-                known.update((name, tile[name]) for name in _VOLATILE)
+                known.update((name, tile[name]) for name in VOLATILE & tile.keys())
 
     def _tell(self, told: Mapping[str, Any]) -> None:
         self.is_well, self.troubles = told["well"], told["troubles"]
