@@ -6,13 +6,13 @@ import http.client
 import json
 import os
 import select
-import socket
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 from gearman_manager.errors import ManagerError, NotFound
+from gearman_process.http.unix_connection import UnixConnection
 
 TIMEOUT_S: Final = 10.0
 #: Before the path of each resource.
@@ -23,17 +23,6 @@ class NotRunning(ManagerError):
     """No manager answers on the control socket."""
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout_s: float = TIMEOUT_S) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 def request(path: Path, method: str, resource: str, body: object = None, timeout_s: float = TIMEOUT_S) -> Any:
     """Ask the manager behind a control socket; returns its decoded JSON answer.
 
@@ -42,7 +31,7 @@ def request(path: Path, method: str, resource: str, body: object = None, timeout
         NotFound: the manager answers that there is no such thing.
         ManagerError: no permission, no answer in time, or the manager refused.
     """
-    connection = _UnixConnection(path, timeout_s)
+    connection = UnixConnection(path, timeout_s)
     try:
         response = _send(connection, path, method, resource, body)
         try:
@@ -63,7 +52,7 @@ def stream(path: Path, resource: str, silence_s: float | None = None) -> Iterato
     Raises:
         NotRunning, ManagerError: as `request`; or no line came within `silence_s`.
     """
-    connection = _UnixConnection(path)
+    connection = UnixConnection(path, TIMEOUT_S)
     try:
         response = _send(connection, path, "GET", resource, None)
         if response.status >= 400:
@@ -80,9 +69,7 @@ def stream(path: Path, resource: str, silence_s: float | None = None) -> Iterato
         connection.close()
 
 
-def _send(
-    connection: _UnixConnection, path: Path, method: str, resource: str, body: object
-) -> http.client.HTTPResponse:
+def _send(connection: UnixConnection, path: Path, method: str, resource: str, body: object) -> http.client.HTTPResponse:
     content = None if body is None else json.dumps(body)
     headers = {} if body is None else {"Content-Type": "application/json"}
     try:
