@@ -24,9 +24,9 @@ from gearman_manager.api.description import (
 )
 from gearman_manager.api.pages import PAGING, cursor_of, id_before, page_of
 from gearman_manager.errors import NotFound
-from gearman_manager.finished.attempt import OUTCOMES
 from gearman_manager.finished.collector import Collector
 from gearman_manager.finished.keeper import MOST_TEXT, Keeper
+from gearman_manager.finished.outcomes import OUTCOMES
 from gearman_manager.finished.search import Wanted
 from gearman_manager.finished.told import told, told_in_list
 

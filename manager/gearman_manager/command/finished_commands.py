@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import click
 
 from gearman_manager.command.completion import functions
 from gearman_manager.command.context import ask, mistakes_are_messages
-from gearman_manager.command.job_commands import Duration, jobs
-
-_PAGE_LINES: Final = 1000
-#: The outcomes in `finished/attempt`, which a command needs not load.
-OUTCOMES: Final = (
-    *("complete", "failed", "exception", "timeout", "lost", "stopped", "cancelled", "expired", "dropped"),
-    *("returned", "throttled"),
-)
+from gearman_manager.command.job_commands import Duration, jobs, json_option, limit_option, show_list
+from gearman_manager.finished.outcomes import OUTCOMES
 
 
 @jobs.command("finished", short_help="List finished jobs.")
@@ -30,33 +22,27 @@ OUTCOMES: Final = (
 @click.option("--text", metavar="TEXT", help="Only those with this in their workload, error or traceback.")
 @click.option("--since", type=Duration(), metavar="DURATION", help="Only those that ended within that time, as 1h.")
 @click.option("--attempts", is_flag=True, help="Also attempts that others followed.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Lines at most.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for other programs.")
+@limit_option
+@json_option
 @click.pass_context
 @mistakes_are_messages
 def list_finished(
     context: click.Context, /, since: float | None, attempts: bool, limit: int, as_json: bool, **texts: str | None
 ) -> None:
     """List the finished jobs that the manager has kept, of all functions or of FUNCTION, the newest first."""
-    conditions: dict[str, Any] = {name: value for name, value in texts.items() if value is not None}
-    if since is not None:
-        conditions["since"] = time.time() - since
-    if attempts:
-        conditions["attempts"] = ""
-    rows, goes_on = _rows(context, conditions, limit)
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
+    conditions = {
+        **texts,
+        "since": None if since is None else time.time() - since,
+        "attempts": "" if attempts else None,
+    }
     from gearman_manager.command.job_view import show_finished
 
-    show_finished(rows)
-    if goes_on:
-        click.echo(f"there may be more: --limit {limit} was reached", err=True)
+    show_list(context, "jobs/finished", conditions, limit, None if as_json else show_finished)
 
 
 @jobs.command("attempts", short_help="Show what has become of a job.")
 @click.argument("handle")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for other programs.")
+@json_option
 @click.pass_context
 @mistakes_are_messages
 def show_attempts(context: click.Context, handle: str, as_json: bool) -> None:
@@ -72,17 +58,3 @@ def show_attempts(context: click.Context, handle: str, as_json: bool) -> None:
         if at:
             click.echo()
         show_one(attempt)
-
-
-def _rows(context: click.Context, conditions: Mapping[str, Any], limit: int) -> tuple[Sequence[dict[str, Any]], bool]:
-    """The finished jobs up to the limit, and whether there may be more."""
-    rows: list[dict[str, Any]] = []
-    position: dict[str, str] = {}
-    while len(rows) < limit:
-        query = {**conditions, **position, "limit": min(limit - len(rows), _PAGE_LINES)}
-        answer = ask(context, "GET", f"/jobs/finished?{urlencode(query)}")
-        rows += answer["jobs"]
-        if answer["next"] is None:
-            return rows, False
-        position = {"cursor": answer["next"]}
-    return rows, True

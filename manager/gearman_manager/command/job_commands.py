@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -41,10 +41,10 @@ class Duration(click.ParamType[float]):
 _older = click.option("--older", type=Duration(), metavar="DURATION", help="Only those of at least this age, as 10m.")
 _tag = click.option("--tag", metavar="TEXT", help="Only those with this tag.")
 _key = click.option("--key", metavar="TEXT", help="Only those with this key.")
-_limit = click.option(
+limit_option = click.option(
     "--limit", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Lines at most."
 )
-_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, for other programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for other programs.")
 _yes = click.option("--yes", is_flag=True, help="Don't ask.")
 
 
@@ -61,20 +61,20 @@ def jobs() -> None:
 @_tag
 @_key
 @_older
-@_limit
-@_as_json
+@limit_option
+@json_option
 @click.pass_context
 @mistakes_are_messages
 def list_jobs(context: click.Context, /, limit: int, as_json: bool, **conditions: Any) -> None:
     """List the jobs that wait or run, of all functions or of FUNCTION, the oldest first."""
     from gearman_manager.command.job_view import show_jobs
 
-    _list(context, "jobs", conditions, limit, None if as_json else show_jobs)
+    show_list(context, "jobs", conditions, limit, None if as_json else show_jobs)
 
 
 @jobs.command("show", short_help="Show all that is known of a job.")
 @click.argument("handle")
-@_as_json
+@json_option
 @click.pass_context
 @mistakes_are_messages
 def show_job(context: click.Context, handle: str, as_json: bool) -> None:
@@ -96,8 +96,8 @@ def _what_is_kept(context: click.Context, handle: str) -> str:
 
 @jobs.command("keys", short_help="List the keys of a function's jobs.")
 @click.argument("function", shell_complete=functions)
-@_limit
-@_as_json
+@limit_option
+@json_option
 @click.pass_context
 @mistakes_are_messages
 def list_keys(context: click.Context, function: str, limit: int, as_json: bool) -> None:
@@ -105,26 +105,26 @@ def list_keys(context: click.Context, function: str, limit: int, as_json: bool) 
     now, and what holds the others."""
     from gearman_manager.command.job_view import show_keys
 
-    _list(context, "jobs/keys", {"function": function}, limit, None if as_json else show_keys)
+    show_list(context, "jobs/keys", {"function": function}, limit, None if as_json else show_keys)
 
 
 @jobs.command("batches", short_help="List batches of jobs.")
 @click.option("--state", type=click.Choice(["open", "closed", "done"]), help="Only those.")
-@_limit
-@_as_json
+@limit_option
+@json_option
 @click.pass_context
 @mistakes_are_messages
 def list_batches(context: click.Context, state: str | None, limit: int, as_json: bool) -> None:
     """List batches of jobs, the oldest first: open, closed (some jobs have not ended), or done within the last hour."""
     from gearman_manager.command.job_view import show_batches
 
-    _list(context, "jobs/batches", {"state": state}, limit, None if as_json else show_batches)
+    show_list(context, "jobs/batches", {"state": state}, limit, None if as_json else show_batches)
 
 
 @jobs.command("batch", short_help="Show, close, cancel or stop a batch of jobs.")
 @click.argument("batch_id", metavar="ID", shell_complete=batches)
 @click.argument("change", metavar="[close|cancel|stop]", required=False, type=click.Choice(["close", "cancel", "stop"]))
-@_as_json
+@json_option
 @click.pass_context
 @mistakes_are_messages
 def one_batch(context: click.Context, batch_id: str, change: str | None, as_json: bool) -> None:
@@ -230,20 +230,20 @@ def dead() -> None:
 @_tag
 @_key
 @_older
-@_limit
-@_as_json
+@limit_option
+@json_option
 @click.pass_context
 @mistakes_are_messages
 def list_dead(context: click.Context, /, limit: int, as_json: bool, **conditions: Any) -> None:
     """List the jobs that failed for good, of all functions or of FUNCTION, the oldest first."""
     from gearman_manager.command.job_view import show_dead
 
-    _list(context, "dead", conditions, limit, None if as_json else show_dead)
+    show_list(context, "dead", conditions, limit, None if as_json else show_dead)
 
 
 @dead.command("show", short_help="Show why a job failed.")
 @click.argument("handle")
-@_as_json
+@json_option
 @click.pass_context
 @mistakes_are_messages
 def show_letter(context: click.Context, handle: str, as_json: bool) -> None:
@@ -270,8 +270,14 @@ def drop(context: click.Context, /, yes: bool, **choice: Any) -> None:
     _change(context, "drop", _choice(**choice), "dropped", asks=not yes)
 
 
-def _list(context: click.Context, family: str, conditions: dict[str, Any], limit: int, show: Show | None) -> None:
-    """Print the jobs of all servers, up to the limit."""
+def show_list(
+    context: click.Context, family: str, conditions: Mapping[str, Any], limit: int, show: Show | None
+) -> None:
+    """Print the jobs of all servers, up to the limit; without `show` as JSON. Conditions that are None are none.
+
+    Raises:
+        ManagerError: those of some servers are missing, which were not printed.
+    """
     rows, there_may_be_more, missing = _rows(context, family, conditions, limit)
     if show is None:
         click.echo(json.dumps(rows, indent=2))
@@ -284,7 +290,7 @@ def _list(context: click.Context, family: str, conditions: dict[str, Any], limit
 
 
 def _rows(
-    context: click.Context, family: str, conditions: dict[str, Any], limit: int
+    context: click.Context, family: str, conditions: Mapping[str, Any], limit: int
 ) -> tuple[list[Row], bool, list[str]]:
     """The jobs of all servers up to the limit, whether there may be more, and why those of some servers are missing."""
     chosen = {name: value for name, value in conditions.items() if value is not None}

@@ -14,9 +14,9 @@ from gearman_manager.api.pages import cursor_of, id_before
 from gearman_manager.dashboard.forms import address_of
 from gearman_manager.dashboard.rendering import SELDOM_S, page
 from gearman_manager.errors import ManagerError, NotNow
-from gearman_manager.finished.attempt import OUTCOMES
 from gearman_manager.finished.collector import Collector
 from gearman_manager.finished.keeper import Keeper
+from gearman_manager.finished.outcomes import OUTCOMES
 from gearman_manager.finished.search import Wanted
 from gearman_manager.finished.told import told, told_in_list
 from gearman_manager.history.history_file import HistoryError

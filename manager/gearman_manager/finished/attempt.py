@@ -9,13 +9,8 @@ from typing import Final
 from gearman_client.errors import AdminError
 from gearman_client.text import unescaped
 from gearman_manager.control.server_access import refusal
+from gearman_manager.finished.outcomes import FAILURES
 
-#: The outcomes, in the job server's words.
-OUTCOMES: Final = (
-    *("complete", "failed", "exception", "timeout", "lost", "stopped", "cancelled", "expired", "dropped"),
-    *("returned", "throttled"),
-)
-FAILURES: Final = frozenset({"failed", "exception", "timeout", "lost", "expired"})
 _COLUMNS: Final = 21
 #: Numbers are below it, as SQLite has them; and times, which have a date then.
 _MOST: Final = 2**63
@@ -40,7 +35,7 @@ class FinishedAttempt:
     #: high, normal or low.
     priority: str
     is_background: bool
-    #: One of `OUTCOMES`.
+    #: One of `outcomes.OUTCOMES`.
     outcome: str
     #: What follows: `retry`, another attempt; `dead`, a dead letter is kept; empty: the job is over.
     follows: str
