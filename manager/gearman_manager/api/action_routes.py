@@ -8,7 +8,7 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from gearman_manager.api.description import MOMENT, NAME, TEXT, WHOLE, Operation, list_of, record
-from gearman_manager.api.pages import PAGING, cursor_of, id_before, page_of
+from gearman_manager.api.pages import PAGING, cursor_before, id_before, page_of
 from gearman_manager.history.action_log import CONDITIONS, ActionLog
 
 _ACTION: Final = record(
@@ -40,7 +40,6 @@ def action_routes(actions: ActionLog) -> Blueprint:
     def listed() -> ResponseReturnValue:
         limit = int(request.args.get("limit", _DEFAULT_LIMIT))
         rows = actions.page(limit, id_before(request.args.get("cursor")), request.args)
-        goes_on = len(rows) == limit
-        return jsonify(actions=rows, next=cursor_of({"before": str(rows[-1]["id"])} if goes_on else None))
+        return jsonify(actions=rows, next=cursor_before(rows, limit))
 
     return routes

@@ -10,7 +10,6 @@ from typing import Any, Final
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from gearman_manager.access.guards import acting_caller
 from gearman_manager.api.bulk_routes import REPORT
 from gearman_manager.api.description import (
     COUNT,
@@ -25,12 +24,11 @@ from gearman_manager.api.description import (
     or_null,
     record,
 )
-from gearman_manager.api.pages import PAGING, cursor_of, page_of, position_of
+from gearman_manager.api.pages import NO_CURSOR, PAGING, cursor_of, page_of, position_of
 from gearman_manager.api.requests import json_body, seconds_of, whole_of
 from gearman_manager.errors import ManagerError
 from gearman_manager.failures.group_changes import GroupChanges
-from gearman_manager.failures.groups import FailureGroups, in_words
-from gearman_manager.history.recording import say_action
+from gearman_manager.failures.groups import FailureGroups
 
 DEFAULT_LIMIT: Final = 100
 _JOBS: Final = 100
@@ -97,13 +95,12 @@ def failure_routes(groups: FailureGroups, changes: GroupChanges) -> Blueprint:
         refusals=(404, 502),
     )
     def mute(name: str) -> ResponseReturnValue:
-        until = _until(json_body())
-        return jsonify(muted_until=mute_group(groups, name, until))
+        return jsonify(muted_until=changes.mute(name, _until(json_body())))
 
     @routes.post("/failures/<name>/unmute")
     @Operation("Have a group cause alerts again.", {200: record(muted_until=or_null(MOMENT))}, refusals=(404, 502))
     def unmute(name: str) -> ResponseReturnValue:
-        return jsonify(muted_until=mute_group(groups, name, None))
+        return jsonify(muted_until=changes.mute(name, None))
 
     @routes.post("/failures/<name>/<any(retry, drop):what>")
     @Operation(
@@ -124,21 +121,6 @@ def failure_routes(groups: FailureGroups, changes: GroupChanges) -> Blueprint:
     return routes
 
 
-def mute_group(groups: FailureGroups, name: str, until: float | None) -> float | None:
-    """Mute a group until then (infinity: until it is unmuted), or None: no longer. Returns the moment at which a mute
-    ends, None if there is none.
-
-    Raises:
-        NotFound: there is no such group.
-    """
-    group = groups.show(name, 0)
-    what = "failures unmute" if until is None else "failures mute"
-    is_bounded = until is not None and until < math.inf
-    say_action(what, in_words(group), f"until {_time(until)}" if until is not None and is_bounded else "")
-    groups.mute(name, until, acting_caller().who)
-    return until if is_bounded else None
-
-
 def place_of(cursor: str | None) -> tuple[float, str] | None:
     """The place in the list at which a page goes on; None: at its begin.
 
@@ -151,7 +133,7 @@ def place_of(cursor: str | None) -> tuple[float, str] | None:
     try:
         return float(position["last"]), position["id"]
     except (KeyError, ValueError) as error:
-        raise ManagerError("cursor: the text under `next` of the page before is expected") from error
+        raise ManagerError(NO_CURSOR) from error
 
 
 def cursor_after(rows: list[dict[str, Any]], limit: int) -> str | None:
@@ -166,7 +148,3 @@ def _until(body: Mapping[str, Any]) -> float:
     if for_s is not None or isinstance(until, bool) or not isinstance(until, (int, float)) or until < 0:
         raise ManagerError("until: Unix seconds are expected, or for: a duration such as 1h, not both")
     return float(until)
-
-
-def _time(unix_s: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(min(unix_s, 2**36)))

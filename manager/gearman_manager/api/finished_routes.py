@@ -22,7 +22,7 @@ from gearman_manager.api.description import (
     or_null,
     record,
 )
-from gearman_manager.api.pages import PAGING, cursor_of, id_before, page_of
+from gearman_manager.api.pages import PAGING, cursor_before, id_before, page_of
 from gearman_manager.errors import NotFound
 from gearman_manager.finished.collector import Collector
 from gearman_manager.finished.keeper import MOST_TEXT, Keeper
@@ -83,9 +83,8 @@ def finished_routes(keeper: Keeper, collector: Collector) -> Blueprint:
     def listed() -> ResponseReturnValue:
         limit = int(request.args.get("limit", DEFAULT_LIMIT))
         rows = keeper.page(wanted_of(request.args), limit, id_before(request.args.get("cursor")))
-        following = {"before": str(rows[-1]["id"])} if len(rows) == limit else None
         jobs = [told_in_list(row) for row in rows]
-        return jsonify(jobs=jobs, next=cursor_of(following), missed=collector.missed)
+        return jsonify(jobs=jobs, next=cursor_before(rows, limit), missed=collector.missed)
 
     @routes.get("/jobs/attempts/<path:handle>")
     @Operation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gearman_manager.api.description import NAME, Schema, list_of, or_null
@@ -16,7 +16,7 @@ PAGING: Final[Mapping[str, Schema]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "description": "how many at most"},
     "cursor": {**NAME, "description": "`next` of the page before"},
 }
-_EXPECTED: Final = "cursor: the text under `next` of the page before is expected"
+NO_CURSOR: Final = "cursor: the text under `next` of the page before is expected"
 
 
 def page_of(schema: Schema, **more: Schema) -> Schema:
@@ -36,6 +36,11 @@ def cursor_of(position: Mapping[str, Any] | None) -> str | None:
     return base64.urlsafe_b64encode(json.dumps(position, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
+def cursor_before(rows: Sequence[Mapping[str, Any]], limit: int) -> str | None:
+    """The cursor behind a page of rows with an `id`, the newest first; None: it was not full, so it is the last one."""
+    return cursor_of({"before": str(rows[-1]["id"])}) if len(rows) == limit else None
+
+
 def position_of(cursor: str | None, *keys: str) -> Mapping[str, str]:
     """The position of a cursor, texts by key; empty without a cursor.
 
@@ -51,12 +56,12 @@ def position_of(cursor: str | None, *keys: str) -> Mapping[str, str]:
     if not isinstance(position, dict) or not all(
         name in keys and isinstance(value, str) for name, value in position.items()
     ):
-        raise ManagerError(_EXPECTED)
+        raise ManagerError(NO_CURSOR)
     return position
 
 
 def id_before(cursor: str | None) -> int | None:
-    """The id before which a page of rows goes on, the newest first; None: at the newest.
+    """The id before which the page of such a cursor goes on; None: at the newest.
 
     Raises:
         ManagerError: it is no cursor of ours.
@@ -65,5 +70,5 @@ def id_before(cursor: str | None) -> int | None:
     if before is None:
         return None
     if not (before.isascii() and before.isdecimal()) or len(before) > 18:
-        raise ManagerError(_EXPECTED)
+        raise ManagerError(NO_CURSOR)
     return int(before)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Final
 
 from gearman_manager.control.bulk_changes import BulkChange, BulkChanges, Make, Report
 from gearman_manager.control.matching_jobs import CHANGES, Counts, Matching, MatchingJobs
 from gearman_manager.history.action_log import ActionLog
-from gearman_manager.history.recording import acting_again, say_action
+from gearman_manager.history.recording import acting_again, say_action, utc
 from gearman_process.values.counting import counted
 
 #: What a change makes of jobs, in words.
@@ -43,7 +42,7 @@ class AllThatMatch:
         if expected is None:
             expected = self.count(matching).of(what)
         target = in_words(matching)
-        say_action(f"{family} {what}", target, f"{expected:,}, those that were there at {_time(matching.seen_at)}")
+        say_action(f"{family} {what}", target, f"{expected:,}, those that were there at {utc(matching.seen_at)}")
         change = BulkChange(f"{family} {what}", target, expected)
         return self.start(change, partial(self._jobs.change, what, matching))
 
@@ -70,7 +69,3 @@ def ended(report: Report) -> str:
     words += [f"{report[outcome]:,} {outcome}" for outcome in ("left", "gone") if report[outcome]]
     words += [counted(len(report["problems"]), "problem") + f": {report['problems'][0]}"] if report["problems"] else []
     return f"ended: {', '.join(words)}"
-
-
-def _time(unix_s: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_s))

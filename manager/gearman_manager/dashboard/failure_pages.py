@@ -9,7 +9,7 @@ from typing import Final
 from flask import Blueprint, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from gearman_manager.api.failure_routes import cursor_after, mute_group, place_of
+from gearman_manager.api.failure_routes import cursor_after, place_of
 from gearman_manager.dashboard.forms import address_of, done, whole_number
 from gearman_manager.dashboard.rendering import SELDOM_S, page
 from gearman_manager.errors import ManagerError
@@ -61,7 +61,7 @@ def add_failure_pages(routes: Blueprint, groups: FailureGroups) -> None:
         return page("failure.html", every=SELDOM_S, group=group, days=days)
 
 
-def add_failure_forms(routes: Blueprint, groups: FailureGroups, changes: GroupChanges) -> None:
+def add_failure_forms(routes: Blueprint, changes: GroupChanges) -> None:
     """The forms. A retry or drop names the mark of the page: what died later is not meant."""
 
     @routes.post("/failures/<name>/<any(retry, drop):what>")
@@ -77,10 +77,10 @@ def add_failure_forms(routes: Blueprint, groups: FailureGroups, changes: GroupCh
             until = math.inf if given in _NOTHING else time.time() + parse_duration_s(given)
         except UnitError as error:
             raise ManagerError(f"for how long: {error}") from error
-        mute_group(groups, name, until)
+        changes.mute(name, until)
         return done(url_for("dashboard.failure", name=name), "muted")
 
     @routes.post("/failures/<name>/unmute")
     def unmute(name: str) -> ResponseReturnValue:
-        mute_group(groups, name, None)
+        changes.mute(name, None)
         return done(url_for("dashboard.failure", name=name), "unmuted")

@@ -10,7 +10,7 @@ from typing import Any, Final
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from gearman_manager.api.pages import cursor_of, id_before
+from gearman_manager.api.pages import cursor_before, id_before
 from gearman_manager.dashboard.forms import address_of
 from gearman_manager.dashboard.rendering import SELDOM_S, page
 from gearman_manager.errors import ManagerError, NotNow
@@ -52,7 +52,7 @@ class FinishedPages:
             rows = self.keeper.page(_wanted(chosen), _ROWS, id_before(cursor))
         except NotNow as error:
             trouble = str(error)
-        following = cursor_of({"before": str(rows[-1]["id"])}) if len(rows) == _ROWS else None
+        following = cursor_before(rows, _ROWS)
         return page(
             "finished.html",
             every=0 if cursor else SELDOM_S,

@@ -9,7 +9,7 @@ from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
 from gearman_manager import __version__
-from gearman_manager.api.pages import cursor_of, id_before
+from gearman_manager.api.pages import cursor_before, id_before
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.status import StatusReport
 from gearman_manager.dashboard.forms import address_of, done
@@ -75,7 +75,7 @@ def add_history(routes: Blueprint, actions: ActionLog) -> None:
         chosen = {name: value for name in CONDITIONS if (value := request.args.get(name, "").strip())}
         before = id_before(request.args.get("cursor") or None)
         rows = actions.page(ROWS, before, chosen)
-        cursor = cursor_of({"before": str(rows[-1]["id"])}) if len(rows) == ROWS else None
+        cursor = cursor_before(rows, ROWS)
         return page(
             "history.html",
             events=before is None,

@@ -1,31 +1,49 @@
-"""Retries and drops of the dead letters of a group: those that were there when somebody looked, some at a time."""
+"""What an operator does to a group: mutes it, or has its dead letters retried or dropped, those that were there when
+somebody looked, some at a time."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
 from gearman_client import AdminClient
+from gearman_manager.access.guards import acting_caller
 from gearman_manager.control.all_that_match import AllThatMatch
 from gearman_manager.control.bulk_changes import BulkChange
 from gearman_manager.control.server_access import CHANGE_TIMEOUT_S, ServerAccess, affected, parts_of
 from gearman_manager.control.turns import Turns
 from gearman_manager.errors import ManagerError
 from gearman_manager.failures.groups import FailureGroups, in_words
-from gearman_manager.history.recording import say_action
+from gearman_manager.history.recording import say_action, utc
 
 
 class GroupChanges:
-    """Begins such changes."""
+    """Makes such changes, on behalf of the request that is carried out just now."""
 
     def __init__(self, groups: FailureGroups, servers: ServerAccess, every: AllThatMatch) -> None:
         self._groups = groups
         self._servers = servers
         self._every = every
 
+    def mute(self, name: str, until: float | None) -> float | None:
+        """Mute a group until then (Unix seconds; infinity: until it is unmuted), or None: no longer. Returns the moment
+        at which a mute ends, None if there is none.
+
+        Raises:
+            NotFound: there is no such group.
+            HistoryError: it can't be read or written.
+        """
+        group = self._groups.show(name, 0)
+        bounded = until if until is not None and until < math.inf else None
+        what = "failures unmute" if until is None else "failures mute"
+        say_action(what, in_words(group), "" if bounded is None else f"until {utc(bounded)}")
+        self._groups.mute(name, until, acting_caller().who)
+        return bounded
+
     def begin(self, what: str, name: str, mark: int | None, expected: int | None) -> BulkChange:
-        """Begin to `retry` or `drop` the dead letters of a group, on behalf of the request that is carried out just
-        now: those that were known at the mark; None: now. `expected` is how many there were; None: as many as known.
+        """Begin to `retry` or `drop` the dead letters of a group: those that were known at the mark; None: now.
+        `expected` is how many there were; None: as many as known.
 
         Raises:
             NotFound: there is no such group.

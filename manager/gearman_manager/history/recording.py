@@ -23,6 +23,8 @@ _VARIABLE: Final = re.compile(r"<(?:(\w+)(?:\([^)]*\))?:)?(\w+)>")
 _NAMES: Final = ("name", "id", "function")
 #: Those that are not kept.
 _HIDDEN: Final = ("workload", "password", "token")
+#: The last moment that is told: thousands of years ahead.
+_LAST_S: Final = 2.0**36
 
 
 def record_actions(app: Flask, actions: ActionLog) -> None:
@@ -44,6 +46,11 @@ def say_action(what: str, target: str, details: str = "") -> None:
 def say_outcome(outcome: str) -> None:
     """Have the request noted with this end, since its answer is a page."""
     g.outcome = outcome
+
+
+def utc(unix_s: float) -> str:
+    """A moment as details of actions tell it; one beyond the calendar's end is cut."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(min(unix_s, _LAST_S)))
 
 
 def acting_again(actions: ActionLog) -> Callable[[str, str, str], None]:

@@ -19,10 +19,9 @@ def test_a_mark_is_as_long_as_many_failures_make_it() -> None:
         return SimpleNamespace(id="c1")
 
     changes: Any = SimpleNamespace(begin=begin)
-    groups: Any = None
     routes, app = Blueprint("dashboard", __name__), make_app()
     routes.add_url_rule("/changes/<name>", "change", lambda name: name)
-    add_failure_forms(routes, groups, changes)
+    add_failure_forms(routes, changes)
     app.register_blueprint(routes)
     client = app.test_client()
     answer = client.post("/failures/g/retry", data={"mark": "9" * 18, "expected": "3"})
