@@ -26,7 +26,7 @@ from gearman_manager.api.description import (
     record,
 )
 from gearman_manager.api.job_choices import CHOICE, STATES, TEXTS, chosen_by, is_seconds
-from gearman_manager.api.requests import json_body, whole_of
+from gearman_manager.api.requests import count_of, json_body
 from gearman_manager.control.all_that_match import AllThatMatch
 from gearman_manager.control.bulk_changes import BulkChanges
 from gearman_manager.control.matching_jobs import Matching
@@ -136,10 +136,7 @@ def _count(every: AllThatMatch, family: str) -> ResponseReturnValue:
 
 def _change(every: AllThatMatch, family: str, what: str) -> ResponseReturnValue:
     body = json_body()
-    expected = whole_of(body, "expected")
-    if body.get("expected") is not None and (expected is None or expected < 0):
-        raise ManagerError("expected: a whole number from 0 up is expected")
-    return jsonify(every.begin(what, _matching(family, body), expected).report()), 202
+    return jsonify(every.begin(what, _matching(family, body), count_of(body, "expected")).report()), 202
 
 
 def _matching(family: str, given: Mapping[str, Any]) -> Matching:

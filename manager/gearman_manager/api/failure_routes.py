@@ -25,7 +25,7 @@ from gearman_manager.api.description import (
     record,
 )
 from gearman_manager.api.pages import NO_CURSOR, PAGING, cursor_of, page_of, position_of
-from gearman_manager.api.requests import json_body, seconds_of, whole_of
+from gearman_manager.api.requests import count_of, json_body, seconds_of
 from gearman_manager.errors import ManagerError
 from gearman_manager.failures.group_changes import GroupChanges
 from gearman_manager.failures.groups import FailureGroups
@@ -112,11 +112,7 @@ def failure_routes(groups: FailureGroups, changes: GroupChanges) -> Blueprint:
     )
     def change(name: str, what: str) -> ResponseReturnValue:
         body = json_body()
-        numbers = {key: whole_of(body, key) for key in ("mark", "expected")}
-        for key, number in numbers.items():
-            if body.get(key) is not None and (number is None or not 0 <= number < 2**63):
-                raise ManagerError(f"{key}: a whole number from 0 up is expected")
-        return jsonify(changes.begin(what, name, numbers["mark"], numbers["expected"]).report()), 202
+        return jsonify(changes.begin(what, name, count_of(body, "mark"), count_of(body, "expected")).report()), 202
 
     return routes
 

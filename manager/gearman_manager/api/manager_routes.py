@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Protocol
 
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
@@ -14,10 +14,8 @@ from gearman_manager.api.schemas import STATUS
 from gearman_manager.control.problems import problem
 from gearman_manager.control.status import StatusReport
 from gearman_manager.errors import NotFound
+from gearman_manager.live.event_stream import LIFETIME_S
 from gearman_manager.logs.recent_log import RecentLog, Subject
-
-#: The log is followed for so long in one request on the TCP address (seconds); then the caller asks again.
-FOLLOWED_S: Final = 300.0
 
 
 class Health(Protocol):
@@ -93,8 +91,8 @@ def manager_routes(manager: Manager, status: StatusReport, recent_log: RecentLog
             raise NotFound(f"{of} has logged nothing; the pools are: {', '.join(pools)}")
         if "follow" not in request.args:
             return jsonify(said)
-        # Elsewhere than on the control socket a session can end meanwhile.
-        lifetime_s = None if current_caller().kind is Kind.SOCKET else FOLLOWED_S
+        # Elsewhere than on the control socket a session can end meanwhile: the caller asks again, as for events.
+        lifetime_s = None if current_caller().kind is Kind.SOCKET else LIFETIME_S
         lines = (line + "\n" for line in recent_log.follow(subject, lifetime_s))
         return Response(lines, mimetype="text/plain; charset=utf-8")
 

@@ -126,6 +126,18 @@ def name_of(body: Mapping[str, Any], key: str, what: str) -> str:
     return name
 
 
+def count_of(body: Mapping[str, Any], key: str) -> int | None:
+    """The number of things of that key of a body; None: it has none.
+
+    Raises:
+        ManagerError: it is no whole number, or a negative or very large one.
+    """
+    number = whole_of(body, key)
+    if body.get(key) is not None and (number is None or not 0 <= number < 2**63):
+        raise ManagerError(f"{key}: a whole number from 0 up is expected")
+    return number
+
+
 def whole_of(body: Mapping[str, Any], key: str) -> int | None:
     """The whole number of that key of a body; None: there is none, or it is something else."""
     number = body.get(key)

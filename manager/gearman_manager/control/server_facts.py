@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import gevent
-from gevent.lock import BoundedSemaphore
 
 from gearman_client import Address, AdminClient, GearmanError
+from gearman_manager.control.kept_answer import KeptAnswer
 from gearman_manager.job_servers.connection import connect_to
 
 #: For each step of the connection, and for the answers of a server.
@@ -29,19 +28,17 @@ class ServerFacts:
 
     def __init__(self, addresses: Callable[[], Sequence[Address]]) -> None:
         self._addresses = addresses
-        self._turn = BoundedSemaphore()
-        self._known: dict[str, Facts] = {}
-        self._until = 0.0
+        self._kept = KeptAnswer(self._ask_all, LASTS_S)
 
     def __call__(self) -> Mapping[str, Facts]:
-        """The facts of the servers that answer. All are asked at the same time."""
-        with self._turn:
-            if self._until <= time.monotonic():
-                asked = {str(address): gevent.spawn(_ask, address) for address in self._addresses()}
-                gevent.joinall(list(asked.values()))
-                self._known = {name: answer.value for name, answer in asked.items() if answer.value is not None}
-                self._until = time.monotonic() + LASTS_S
-            return self._known
+        """The facts of the servers that answer."""
+        return self._kept()
+
+    def _ask_all(self) -> Mapping[str, Facts]:
+        """All are asked at the same time."""
+        asked = {str(address): gevent.spawn(_ask, address) for address in self._addresses()}
+        gevent.joinall(list(asked.values()))
+        return {name: answer.value for name, answer in asked.items() if answer.value is not None}
 
 
 def _ask(address: Address) -> Facts | None:
