@@ -23,7 +23,7 @@ from gearman_manager.dashboard.rendering import page
 
 #: How long a list shows a change that has ended.
 _RECENT_S: Final = 600.0
-#: What the buttons say.
+#: What the buttons say, and the title of a change.
 _LABELS: Final = {"cancel": "Cancel", "stop": "Stop", "retry": "Queue again", "drop": "Forget"}
 
 
@@ -61,7 +61,7 @@ def add_bulk_pages(routes: Blueprint, jobs: AllThatMatch) -> None:
     def change(name: str) -> ResponseReturnValue:
         report = jobs.changes.report(name)
         family, _, what = report["what"].partition(" ")
-        return page("change.html", report=report, done=DONE[what], what=what, family=family)
+        return page("change.html", report=report, done=DONE[what], label=_LABELS[what], what=what, family=family)
 
 
 def _latest(jobs: AllThatMatch, family: str) -> list[Report]:

@@ -16,14 +16,14 @@ from gearman_manager.dashboard.rendering import SELDOM_S, page
 from gearman_manager.errors import ManagerError, NotNow
 from gearman_manager.finished.collector import Collector
 from gearman_manager.finished.keeper import Keeper
-from gearman_manager.finished.outcomes import OUTCOMES
+from gearman_manager.finished.outcomes import ENDS
 from gearman_manager.finished.search import Wanted
 from gearman_manager.finished.told import told, told_in_list
 from gearman_manager.history.history_file import HistoryError
 
 #: The state that means all of them.
 FINISHED: Final = "finished"
-STATES: Final = (FINISHED, *OUTCOMES)
+END_STATES: Final = (FINISHED, *ENDS)
 #: How far a search goes back, by its words: seconds.
 WITHIN_S: Final[Mapping[str, int]] = {"15 min": 900, "1 h": 3600, "24 h": 86400, "7 d": 7 * 86400}
 #: The conditions that only finished jobs have.
@@ -98,8 +98,8 @@ def wants_finished(given: Mapping[str, str]) -> dict[str, str] | None:
     chosen = {name: value for name in CONDITIONS if (value := given.get(name, "").strip())}
     if chosen.get("within", "1 h") not in WITHIN_S:
         raise ManagerError(f"within: one of {', '.join(WITHIN_S)} is expected")
-    is_theirs = chosen.get("state") in STATES or any(name in chosen for name in _OWN)
-    if is_theirs and chosen.get("state", FINISHED) not in STATES:
+    is_theirs = chosen.get("state") in END_STATES or any(name in chosen for name in _OWN)
+    if is_theirs and chosen.get("state", FINISHED) not in END_STATES:
         raise ManagerError("only finished jobs are found by text, unique key and time: choose one of their states")
     return chosen if is_theirs else None
 

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 
 from gearman_manager.api.pages import cursor_of, position_of
 from gearman_manager.control.server_jobs import ServerJobs
-from gearman_manager.dashboard.finished_pages import FinishedPages, wants_finished
+from gearman_manager.dashboard.finished_pages import END_STATES, WITHIN_S, FinishedPages, wants_finished
 from gearman_manager.dashboard.forms import address_of, done
 from gearman_manager.dashboard.found_jobs import find
 from gearman_manager.dashboard.rendering import SELDOM_S, page
@@ -46,6 +46,10 @@ _NOTICES: Final = {"cancel": "cancelled", "stop": "stopped", "retry": "retried",
 
 def add_job_pages(routes: Blueprint, jobs: ServerJobs, log: RecentLog, finished: FinishedPages) -> None:
     """The pages."""
+
+    @routes.app_context_processor
+    def of_filters() -> dict[str, object]:
+        return {"job_states": STATES, "end_states": END_STATES, "end_times": WITHIN_S}
 
     def one(family: str, handle: str) -> ResponseReturnValue:
         row, lines = jobs.show(family, handle), log.lines(Subject(job=handle))[-MOST_LINES:]
@@ -134,7 +138,6 @@ def _list(jobs: ServerJobs, family: str, finished: FinishedPages | None) -> Resp
         finished=finished.few(chosen) if finished is not None else [],
         missing=found["missing"],
         chosen=chosen,
-        states=STATES,
         is_first="cursor" not in request.args,
         next=cursor and address_of(f"{family}_listed", chosen | {"cursor": cursor}),
         first=address_of(f"{family}_listed", chosen),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-#: In the job server's words.
-OUTCOMES: Final = (
-    *("complete", "failed", "exception", "timeout", "lost", "stopped", "cancelled", "expired", "dropped"),
-    *("returned", "throttled"),
-)
+#: Those with which a job can end, in the job server's words.
+ENDS: Final = ("complete", "failed", "exception", "timeout", "lost", "stopped", "cancelled", "expired", "dropped")
+#: And those that another attempt always follows.
+OUTCOMES: Final = (*ENDS, "returned", "throttled")
 FAILURES: Final = frozenset({"failed", "exception", "timeout", "lost", "expired"})
