@@ -166,7 +166,8 @@ def test_rows_are_found_and_sorted_and_help_is_there(site: RunningManager) -> No
 
 
 def test_names_errors_and_logs_do_not_act_on_the_terminal(site: RunningManager) -> None:
-    with site.client(timeout_s=DEADLINE_S) as client, top(site, 120, 30) as terminal:
+    # So high that the line which is looked for is there above the error, whichever of them comes first on the screen.
+    with site.client(timeout_s=DEADLINE_S) as client, top(site, 120, 60) as terminal:
         client.submit_background("bad[bold]x[/]", b"")
         terminal.until(lambda: row(terminal, "mail"))
         terminal.press(DOWN)
