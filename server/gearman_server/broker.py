@@ -176,7 +176,7 @@ class Broker:
         commands = AdminCommands(self.functions, jobs, self.sessions, facts, self.events)
         commands.add(changes.commands(allow_shutdown=self._settings.allow_shutdown))
         commands.add(PauseCommands(self.functions, self.pauses, agenda, allowed).commands())
-        others = {b"keys": KeyCommands(self.functions, self.sessions, agenda).keys}
+        others = {b"keys": KeyCommands(self.functions, self.sessions, agenda, long_changes).keys}
         others |= finished_command(self._life, self._settings.finished_jobs)
         workers = WorkerCommands(self.sessions, abilities, self._attempts, long_changes)
         #: The commands for dead letters; a store that other servers share makes them use its table.

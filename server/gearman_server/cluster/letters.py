@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from gearman_server.jobs.dead_letters import DeadLetter
     from gearman_server.jobs.job import Job
+    from gearman_server.options.text_search import TextSearch
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +17,14 @@ class LetterChoice:
     """Conditions that letters have to meet."""
 
     function: bytes | None
+    unique: bytes | None
     #: Unix seconds.
+    died_since: float
     died_before: float
     #: Told the pairs of the letter's options; None: these do not matter.
     has_options: Callable[[bytes], bool] | None
+    #: Told the workload, the error and the traceback; None: these do not matter.
+    has_text: TextSearch | None
 
 
 class Place(NamedTuple):

@@ -2,5 +2,5 @@
 
 In: the pairs of SUBMIT_JOB_WITH, or of a row. Out: a `SubmissionOptions`, and in it the `JobOptions` that stay with the
 job. Open `job_options.py` for what there is, and `reading.py` for what each key may be. `timing.py` is about schedules
-alone.
+alone, `text_search.py` about what operators look for.
 """

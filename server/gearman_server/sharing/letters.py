@@ -6,7 +6,7 @@ sees to them: those that are too many are found by one statement, so that two se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,6 +14,7 @@ from sqlalchemy import Connection, and_, delete, func, or_, select
 
 from gearman_server.cluster.letters import LetterChoice, LetterPage, Place
 from gearman_server.jobs.dead_letters import OVERHEAD_BYTES, DeadLetter
+from gearman_server.options.text_search import READ_BYTES
 from gearman_server.sharing.directory import ids_of
 from gearman_server.stores.letters_table import LETTERS, letter_of_row, read_letters_of
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
     from gearman_server.sharing.reader import Reader
 
-#: Rows that are read at once, and at most for one page.
+#: Rows that are read at once, those in which a text is looked for, and all of one page at most.
 _ROWS_AT_ONCE: Final = 500
+_TEXTS_AT_ONCE: Final = 50
 _MAX_LOOKS: Final = 4000
 #: Of a workload and an error, for a line of a list.
 _CUT_BYTES: Final = 1000
@@ -37,6 +39,11 @@ _LINE: Final = [
     func.substr(_c.workload, 1, _CUT_BYTES).label("workload"),
     func.length(_c.workload).label("workload_bytes"),
 ]
+#: What else a search for a text reads.
+_TEXTS: Final = [
+    func.substr(_c[name], 1, READ_BYTES).label(f"read_{name}") for name in ("workload", "error", "traceback")
+]
+_HANDLE: Final = [_c[name] for name in ("id", "died_at", "handle", "options")]
 _SIZE: Final = (
     func.length(_c.workload)
     + func.length(_c.error)
@@ -111,6 +118,10 @@ def _conditions(choice: LetterChoice, after: Place | None) -> list[Any]:
     conditions: list[Any] = []
     if choice.function is not None:
         conditions.append(_c.function_name == choice.function)
+    if choice.unique is not None:
+        conditions.append(_c.unique_key == choice.unique)
+    if choice.died_since:
+        conditions.append(_c.died_at >= choice.died_since)
     if choice.died_before != float("inf"):
         conditions.append(_c.died_at <= choice.died_before)
     if after is not None:
@@ -119,30 +130,48 @@ def _conditions(choice: LetterChoice, after: Place | None) -> list[Any]:
     return conditions
 
 
+def _rows(
+    connection: Connection, choice: LetterChoice, after: Place | None, columns: Sequence[Any]
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """The letters behind a place that meet the conditions that the database understands, the oldest first; beside each
+    whether it meets the others too."""
+    read = [*columns, *_TEXTS] if choice.has_text is not None else [*columns]
+    at_once = _ROWS_AT_ONCE if choice.has_text is None else _TEXTS_AT_ONCE
+    while True:
+        query = select(*read).where(*_conditions(choice, after)).order_by(_c.died_at, _c.id).limit(at_once)
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+        for row in rows:
+            yield row, _is_meant(choice, row)
+        if len(rows) < at_once:
+            return
+        after = _place_of(rows[-1])
+
+
+def _is_meant(choice: LetterChoice, row: Mapping[str, Any]) -> bool:
+    if choice.has_options is not None and not choice.has_options(bytes(row["options"] or b"")):
+        return False
+    return choice.has_text is None or choice.has_text(
+        *(bytes(row[name] or b"") for name in ("read_workload", "read_error", "read_traceback"))
+    )
+
+
+def _place_of(row: Mapping[str, Any]) -> Place:
+    return Place(row["died_at"], int(row["id"]))
+
+
 def _page(connection: Connection, choice: LetterChoice, after: Place | None, limit: int) -> LetterPage:
     found: list[tuple[DeadLetter, int]] = []
-    for _ in range(_MAX_LOOKS // _ROWS_AT_ONCE):
-        query = select(*_LINE).where(*_conditions(choice, after)).order_by(_c.died_at, _c.id).limit(_ROWS_AT_ONCE)
-        rows = [dict(row) for row in connection.execute(query).mappings()]
-        for at, row in enumerate(rows):
-            after = Place(row["died_at"], int(row["id"]))
-            if choice.has_options is None or choice.has_options(bytes(row["options"] or b"")):
-                found.append((letter_of_row(row), int(row["workload_bytes"])))
-                if len(found) == limit and (at + 1 < len(rows) or len(rows) == _ROWS_AT_ONCE):
-                    return LetterPage(found, after)
-        if len(rows) < _ROWS_AT_ONCE:
-            return LetterPage(found, None)
-    return LetterPage(found, after)
+    rows = _rows(connection, choice, after, _LINE)
+    for looks, (row, is_meant) in enumerate(rows, 1):
+        if is_meant:
+            found.append((letter_of_row(row), int(row["workload_bytes"])))
+        if len(found) == limit or looks == _MAX_LOOKS:
+            return LetterPage(found, _place_of(row) if next(rows, None) else None)
+    return LetterPage(found, None)
 
 
 def _choose(connection: Connection, choice: LetterChoice) -> list[bytes]:
-    query = select(_c.handle, _c.options).where(*_conditions(choice, None)).order_by(_c.died_at, _c.id)
-    matches = choice.has_options
-    return [
-        bytes(handle)
-        for handle, options in connection.execute(query)
-        if matches is None or matches(bytes(options or b""))
-    ]
+    return [bytes(row["handle"]) for row, is_meant in _rows(connection, choice, None, _HANDLE) if is_meant]
 
 
 def _get(connection: Connection, handles: Sequence[bytes]) -> list[DeadLetter]:

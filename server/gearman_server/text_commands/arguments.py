@@ -8,13 +8,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
-from gearman_server.text_commands.listings import DEFAULT_LINES, MAX_LINES
+from gearman_server.options.text_search import TextSearch
 
 if TYPE_CHECKING:
     from gearman_server.jobs.session import Session
 
+#: Lines of a page, unless `limit=` says so, and at most.
+DEFAULT_LINES: Final = 100
+MAX_LINES: Final = 1000
+#: The conditions that jobs and dead letters have in common. Without a moment that is meant, one that has a text is
+#: needed where a change is to concern some of them.
+TEXTS: Final = (b"function", b"tag", b"key", b"unique", b"text")
+CONDITIONS: Final = (*TEXTS, b"older", b"since", b"until")
 #: The names of all conditions; each command allows some of them.
-_ALL: Final = frozenset({b"function", b"tag", b"key", b"older", b"until", b"state", b"limit", b"after"})
+_ALL: Final = frozenset({*CONDITIONS, b"state", b"limit", b"after"})
 
 
 class CommandError(Exception):
@@ -59,14 +66,27 @@ class Arguments:
     #: Options of the jobs.
     tag: bytes | None = None
     key: bytes | None = None
+    unique: bytes | None = None
+    #: A part of the workload, the error or its traceback.
+    text: bytes | None = None
     state: bytes | None = None
     #: The least age of the jobs, in seconds.
     older_s: float = 0.0
-    #: The last moment at which they may have come, in Unix seconds of this server's clock.
+    #: The first and the last moment at which they may have come, in Unix seconds of this server's clock.
+    since: float = 0.0
     until: float = math.inf
     limit: int = DEFAULT_LINES
     #: The cursor of a page.
     after: bytes | None = None
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether one of the conditions says which jobs are meant, not just from when."""
+        return any(getattr(self, name.decode()) is not None for name in TEXTS)
+
+    def search(self) -> TextSearch | None:
+        """The search that `text=` asks for; None: it is not there."""
+        return None if self.text is None else TextSearch(self.text)
 
 
 def parse_arguments(words: Iterable[bytes], allowed: Collection[bytes]) -> Arguments:
@@ -90,10 +110,14 @@ def parse_arguments(words: Iterable[bytes], allowed: Collection[bytes]) -> Argum
 def _set(arguments: Arguments, name: bytes, value: bytes) -> None:
     if name == b"older":
         arguments.older_s = _seconds(name, value)
+    elif name == b"since":
+        arguments.since = _seconds(name, value)
     elif name == b"until":
         arguments.until = _seconds(name, value)
     elif name == b"limit":
         arguments.limit = max(1, min(_whole(value), MAX_LINES))
+    elif name == b"text" and not value:
+        raise CommandError(b"INVALID_ARGUMENTS", b"text= takes a text to look for")
     else:
         setattr(arguments, name.decode(), value)
 

@@ -11,7 +11,7 @@ from gearman_server.text_commands.arguments import CommandError, NotAllowedError
 from gearman_server.text_commands.listings import Listings
 from gearman_server.text_commands.printable import printable
 from gearman_server.text_commands.shared_batch_commands import UNKNOWN_BATCH, SharedBatchCommands, line_of
-from gearman_server.text_commands.tables import page, table
+from gearman_server.text_commands.tables import table
 
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
@@ -32,9 +32,8 @@ class BatchCommands:
         self._batches = batches
         self._stops = stops
         self._life = life
-        self._agenda = life.agenda
         self._long_changes = long_changes
-        self._listings = Listings(life.agenda)
+        self._listings = Listings(life.agenda, long_changes)
 
     def handlers(self) -> Mapping[bytes, Callable[[Session, list[bytes]], bytes]]:
         """By the word that follows `jobs`."""
@@ -53,7 +52,7 @@ class BatchCommands:
                 return None
             return line_of(batch, self._batches)
 
-        return page(self._listings, arguments, self._batches.by_name, line, self._agenda.now)
+        return self._listings.page(session, arguments, self._batches.by_name, line)
 
     def _one(self, session: Session, words: list[bytes]) -> bytes:
         if len(words) not in (1, 2) or (len(words) == 2 and words[1].lower() not in (b"close", b"cancel", b"stop")):

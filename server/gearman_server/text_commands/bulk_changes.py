@@ -6,18 +6,16 @@ The answer leaves once all are made; until then no later request of the connecti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gearman_server.jobs.agenda import STEP
+from gearman_server.text_commands.walk import LOOKS, Walk
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Chores
     from gearman_server.jobs.durability import Durability
     from gearman_server.jobs.session import Session
-
-
-#: The number of jobs that one step looks at without a change: half a millisecond of work.
-LOOKS: Final = 1000
+    from gearman_server.options.text_search import TextSearch
 
 
 class LongChanges:
@@ -61,22 +59,19 @@ class LongChanges:
         handles: Sequence[bytes],
         change: Callable[[bytes], bool],
         tell: Callable[[int], bytes] | None = None,
+        search: TextSearch | None = None,
     ) -> bytes:
         """Call `change` with each handle; it returns whether there was something to change. The answer is their number,
-        once the changes are written. With `tell`, which makes the answer of the number, nothing is changed.
+        once the changes are written. With `tell`, which makes the answer of the number, nothing is changed. `search` is
+        what reads the texts of the jobs, if anything does.
 
         Returns the answer, empty if it follows later.
         """
         changed = 0
 
-        at_once = STEP if tell is None else LOOKS
-
-        def steps() -> Iterator[None]:
+        def look(handle: bytes) -> None:
             nonlocal changed
-            for at in range(0, len(handles), at_once):
-                changed += sum(map(change, handles[at : at + at_once]))
-                if at + at_once < len(handles):
-                    yield
+            changed += change(handle)
 
         def answer() -> bytes:
             if tell is not None:
@@ -84,4 +79,5 @@ class LongChanges:
             number = b"OK %d\n" % changed
             return self.once_written(session, number) if changed else number
 
-        return self.start(session, steps(), answer)
+        steps = Walk(handles, search).steps(look, STEP if tell is None else LOOKS)
+        return self.start(session, steps, answer)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from gearman_server.cluster.letters import LetterChoice
 from gearman_server.jobs.job import PRIORITY_NAMES
 from gearman_server.text_commands.arguments import (
+    CONDITIONS,
     Arguments,
     CommandError,
     NotAllowedError,
@@ -19,7 +20,7 @@ from gearman_server.text_commands.listings import Listings
 from gearman_server.text_commands.option_fields import option_fields, options_matcher
 from gearman_server.text_commands.printable import printable
 from gearman_server.text_commands.shared_dead_commands import SharedDeadCommands
-from gearman_server.text_commands.tables import PREVIEW_BYTES, SHOWN_BYTES, page, table
+from gearman_server.text_commands.tables import PREVIEW_BYTES, SHOWN_BYTES, table
 
 if TYPE_CHECKING:
     from gearman_server.cluster.letters import LetterTable
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 EXPECTED: Final = b"dead list, dead show, dead count, dead retry or dead drop is expected"
 #: The part of an error that a list shows.
 ERROR_BYTES: Final = 200
-_SELECTION: Final = (b"function", b"tag", b"key", b"older", b"until")
 
 
 class DeadCommands:
@@ -53,7 +53,7 @@ class DeadCommands:
         self._letters = letters
         self._agenda = agenda
         self._allowed = allowed
-        self._listings = Listings(agenda)
+        self._listings = Listings(agenda, long_changes)
         self._long_changes = long_changes
         self.durability = revival.durability
         self.revival = revival
@@ -77,7 +77,7 @@ class DeadCommands:
         """The answer to one line; empty if it follows later."""
         return self._subcommands(session, words)
 
-    def _list(self, _session: Session, words: list[bytes]) -> bytes:
+    def _list(self, session: Session, words: list[bytes]) -> bytes:
         choice, arguments = self.choice(words, b"limit", b"after")
         matches = _matcher(choice)
 
@@ -85,7 +85,7 @@ class DeadCommands:
             letter = self._letters.by_handle.get(handle)
             return self.line(letter, len(letter.workload)) if letter is not None and matches(letter) else None
 
-        return page(self._listings, arguments, self._letters.by_handle, line, self._agenda.now)
+        return self._listings.page(session, arguments, self._letters.by_handle, line, choice.has_text)
 
     def _show(self, _session: Session, words: list[bytes]) -> bytes:
         letter = self._letters.by_handle.get(words[0]) if len(words) == 1 else None
@@ -116,12 +116,18 @@ class DeadCommands:
             return self._long_changes.start_each(session, handles, change)
         matches = self._finder(choice)
         return self._long_changes.start_each(
-            session, list(self._letters.by_handle), lambda handle: matches(handle) and change(handle)
+            session,
+            list(self._letters.by_handle),
+            lambda handle: matches(handle) and change(handle),
+            search=choice.has_text,
         )
 
     def _count(self, session: Session, words: list[bytes]) -> bytes:
-        matches = self._finder(self.conditions(words))
-        return self._long_changes.start_each(session, list(self._letters.by_handle), matches, self.counted)
+        choice = self.conditions(words)
+        handles = list(self._letters.by_handle)
+        return self._long_changes.start_each(
+            session, handles, self._finder(choice), self.counted, search=choice.has_text
+        )
 
     def _finder(self, choice: LetterChoice) -> Callable[[bytes], bool]:
         """Tells by its handle whether a letter is there and meets the conditions."""
@@ -155,17 +161,26 @@ class DeadCommands:
             return None, choice
         if arguments.names:
             return arguments.names, choice
-        if not (arguments.older_s or any(each is not None for each in _texts(arguments))):
-            raise CommandError(b"INVALID_ARGUMENTS", b"handles, function=, tag=, key=, older= or all are expected")
+        if not (arguments.older_s or arguments.has_texts):
+            expected = b"handles, function=, tag=, key=, unique=, text=, older= or all are expected"
+            raise CommandError(b"INVALID_ARGUMENTS", expected)
         return None, choice
 
     def choice(self, words: list[bytes], *further: bytes) -> tuple[LetterChoice, Arguments]:
         """The conditions in a command, in which `further` words mean something too."""
-        arguments = parse_arguments(words, (*_SELECTION, *further))
+        arguments = parse_arguments(words, (*CONDITIONS, *further))
         # Without a condition the clock does not count: it may have been set back.
         died_before = self._agenda.unix_time() - arguments.older_s if arguments.older_s else math.inf
         died_before = min(died_before, arguments.until)
-        return LetterChoice(arguments.function, died_before, options_matcher(arguments)), arguments
+        choice = LetterChoice(
+            function=arguments.function,
+            unique=arguments.unique,
+            died_since=arguments.since,
+            died_before=died_before,
+            has_options=options_matcher(arguments),
+            has_text=arguments.search(),
+        )
+        return choice, arguments
 
     @staticmethod
     def line(letter: DeadLetter, workload_bytes: int) -> bytes:
@@ -193,15 +208,13 @@ def _matcher(choice: LetterChoice) -> Callable[[DeadLetter], bool]:
     def matches(letter: DeadLetter) -> bool:
         return (
             (choice.function is None or letter.function == choice.function)
-            and letter.died_at <= choice.died_before
+            and choice.died_since <= letter.died_at <= choice.died_before
+            and (choice.unique is None or letter.unique == choice.unique)
             and (choice.has_options is None or choice.has_options(letter.options))
+            and (choice.has_text is None or choice.has_text(letter.workload, letter.error, letter.traceback))
         )
 
     return matches
-
-
-def _texts(arguments: Arguments) -> tuple[bytes | None, ...]:
-    return arguments.function, arguments.tag, arguments.key
 
 
 def _fields(letter: DeadLetter) -> dict[str, bytes]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.endings import PURGED
 from gearman_server.jobs.job import PRIORITY_NAMES, JobState
 from gearman_server.options.job_options import with_cursor
 from gearman_server.text_commands.arguments import (
+    CONDITIONS,
     Arguments,
     CommandError,
     NotAllowedError,
@@ -17,17 +18,18 @@ from gearman_server.text_commands.arguments import (
     parse_arguments,
 )
 from gearman_server.text_commands.batch_commands import BatchCommands
-from gearman_server.text_commands.bulk_changes import LOOKS
 from gearman_server.text_commands.listings import Listings
 from gearman_server.text_commands.option_fields import option_fields, options_matcher
 from gearman_server.text_commands.printable import printable
-from gearman_server.text_commands.tables import PREVIEW_BYTES, SHOWN_BYTES, page, table
+from gearman_server.text_commands.tables import PREVIEW_BYTES, SHOWN_BYTES, table
+from gearman_server.text_commands.walk import Walk
 
 if TYPE_CHECKING:
     from gearman_server.jobs.access import AccessList
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.session import Session
+    from gearman_server.options.text_search import TextSearch
     from gearman_server.requests.stops import Stops
     from gearman_server.sequels.job_batches import JobBatches
     from gearman_server.text_commands.bulk_changes import LongChanges
@@ -41,7 +43,7 @@ _STATE_NAMES: Final = {
     JobState.CANCELLED: b"cancelled",
     JobState.ENDED: b"ended",
 }
-_SELECTION: Final = (b"function", b"tag", b"key", b"older", b"until", b"state")
+_SELECTION: Final = (*CONDITIONS, b"state")
 #: The states of jobs that a purge concerns.
 _WAITING: Final = (None, b"waiting", b"delayed")
 
@@ -62,7 +64,7 @@ class JobCommands:
         self._jobs, self._agenda = life.jobs, life.agenda
         self._life = life
         self._allowed = allowed
-        self._listings = Listings(life.agenda)
+        self._listings = Listings(life.agenda, long_changes)
         self._long_changes = long_changes
         #: Carries out one line of a session.
         self.execute = Subcommands(
@@ -78,16 +80,16 @@ class JobCommands:
             },
         ).execute
 
-    def _list(self, _session: Session, words: list[bytes]) -> bytes:
+    def _list(self, session: Session, words: list[bytes]) -> bytes:
         arguments = parse_arguments(words, (*_SELECTION, b"limit", b"after"))
-        matches = self._matcher(arguments)
-        now = self._agenda.now
+        search = arguments.search()
+        matches = self._matcher(arguments, search)
 
         def line(handle: bytes) -> bytes | None:
             job = self._jobs.get(handle)
-            return _line(job, now) if job is not None and matches(job) else None
+            return _line(job, self._agenda.now) if job is not None and matches(job) else None
 
-        return page(self._listings, arguments, self._jobs, line, now)
+        return self._listings.page(session, arguments, self._jobs, line, search)
 
     def _show(self, _session: Session, words: list[bytes]) -> bytes:
         job = self._jobs.get(words[0]) if len(words) == 1 else None
@@ -100,38 +102,38 @@ class JobCommands:
         arguments = parse_arguments(words, _SELECTION)
         if arguments.names:
             raise CommandError(b"INVALID_ARGUMENTS", b"conditions such as function=NAME are expected")
-        matches, counts, handles = self._matcher(arguments), dict.fromkeys(_STATE_NAMES.values(), 0), list(self._jobs)
+        search, counts = arguments.search(), dict.fromkeys(_STATE_NAMES.values(), 0)
+        matches = self._matcher(arguments, search)
 
-        def steps() -> Iterator[None]:
-            for at in range(0, len(handles), LOOKS):
-                for handle in handles[at : at + LOOKS]:
-                    job = self._jobs.get(handle)
-                    if job is not None and matches(job):
-                        counts[_STATE_NAMES[job.state]] += 1
-                if at + LOOKS < len(handles):
-                    yield
+        def look(handle: bytes) -> None:
+            job = self._jobs.get(handle)
+            if job is not None and matches(job):
+                counts[_STATE_NAMES[job.state]] += 1
 
         def answer() -> bytes:
             return table({state.decode(): b"%d" % count for state, count in counts.items()})
 
-        return self._long_changes.start(session, steps(), answer)
+        return self._long_changes.start(session, Walk(list(self._jobs), search).steps(look), answer)
 
     def _clock(self, _session: Session, _words: list[bytes]) -> bytes:
         """The clock by which `until=` is meant."""
         return b"OK %.6f\n" % self._agenda.unix_time()
 
     def _purge(self, session: Session, words: list[bytes]) -> bytes:
-        """Drop the jobs of a function, or with a tag or key, or all, that wait for a worker or for their time. Running
-        jobs go on."""
+        """Drop those of the given jobs, or of the jobs of a function, with a tag and so on, or of all, that wait for a
+        worker or for their time. Running jobs go on."""
         if not self._allowed.allows(session.identity):
             raise NotAllowedError
         arguments = parse_arguments(words, _SELECTION)
-        is_some = (arguments.function, arguments.tag, arguments.key) != (None, None, None)
-        if arguments.names != ([] if is_some else [b"all"]):
-            raise CommandError(b"INVALID_ARGUMENTS", b"function=NAME, tag=TEXT, key=TEXT or all is expected")
+        # A handle has a colon: a name that was meant to be a function's must not do.
+        are_handles = bool(arguments.names) and all(b":" in name for name in arguments.names)
+        if not are_handles and arguments.names != ([] if arguments.has_texts else [b"all"]):
+            expected = b"function=NAME, tag=TEXT, key=TEXT, unique=TEXT, text=TEXT, handles or all is expected"
+            raise CommandError(b"INVALID_ARGUMENTS", expected)
         if arguments.state not in _WAITING:
             raise CommandError(b"INVALID_ARGUMENTS", b"state= is waiting or delayed: no others are purged")
-        matches = self._matcher(arguments)
+        search = arguments.search()
+        matches = self._matcher(arguments, search)
 
         def drop(handle: bytes) -> bool:
             job = self._jobs.get(handle)
@@ -140,29 +142,41 @@ class JobCommands:
             self._life.drop(job, PURGED)
             return True
 
-        return self._long_changes.start_each(session, list(self._jobs), drop)
+        handles = arguments.names if are_handles else list(self._jobs)
+        return self._long_changes.start_each(session, handles, drop, search=search)
 
-    def _matcher(self, arguments: Arguments) -> Callable[[Job], bool]:
+    def _matcher(self, arguments: Arguments, search: TextSearch | None) -> Callable[[Job], bool]:
         """Tells whether a job meets the conditions.
 
         Raises:
             CommandError: there is no such state.
         """
         function, state, has_options = arguments.function, arguments.state, options_matcher(arguments)
+        unique = arguments.unique
         if state is not None and state not in _STATE_NAMES.values():
             raise CommandError(b"INVALID_ARGUMENTS", b"state= is waiting, delayed, running, stopping or cancelled")
+        lead = self._agenda.unix_time() - self._agenda.now
         submitted_before = self._agenda.now - arguments.older_s if arguments.older_s else math.inf
-        submitted_before = min(submitted_before, arguments.until - self._agenda.unix_time() + self._agenda.now)
+        submitted_before = min(submitted_before, arguments.until - lead)
+        # Without the condition the clock does not count: it may have been set back.
+        submitted_since = arguments.since - lead if arguments.since else -math.inf
 
         def matches(job: Job) -> bool:
             return (
                 (function is None or job.function.name == function)
                 and (state is None or _STATE_NAMES[job.state] == state)
-                and job.submitted <= submitted_before
+                and submitted_since <= job.submitted <= submitted_before
+                and (unique is None or job.unique == unique)
                 and (has_options is None or has_options(job.kept_pairs))
+                and (search is None or _has_text(job, search))
             )
 
         return matches
+
+
+def _has_text(job: Job, search: TextSearch) -> bool:
+    history = job.history
+    return search(job.workload) if history is None else search(job.workload, history.error, history.traceback)
 
 
 def _line(job: Job, now: float) -> bytes:

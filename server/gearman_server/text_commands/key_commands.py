@@ -10,13 +10,13 @@ from gearman_server.keys.key_rules import running_jobs, table_of
 from gearman_server.text_commands.arguments import CommandError, parse_arguments
 from gearman_server.text_commands.listings import Listings
 from gearman_server.text_commands.printable import printable
-from gearman_server.text_commands.tables import page
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.functions import Functions
     from gearman_server.jobs.session import Session
     from gearman_server.keys.key_table import Key, KeyTable
+    from gearman_server.text_commands.bulk_changes import LongChanges
 
 #: Up to this many keys come in the order of their waiting jobs: more would take too long to sort.
 _SORTED: Final = 2000
@@ -25,13 +25,15 @@ _SORTED: Final = 2000
 class KeyCommands:
     """Lists keys."""
 
-    def __init__(self, functions: Functions, sessions: Collection[Session], agenda: Agenda) -> None:
+    def __init__(
+        self, functions: Functions, sessions: Collection[Session], agenda: Agenda, long_changes: LongChanges
+    ) -> None:
         self._by_name = functions.by_name
         self._sessions = sessions
         self._agenda = agenda
-        self._listings = Listings(agenda)
+        self._listings = Listings(agenda, long_changes)
 
-    def keys(self, _session: Session, words: list[bytes]) -> bytes:
+    def keys(self, session: Session, words: list[bytes]) -> bytes:
         """A page of the function's keys, those with the most waiting jobs first, unless there are very many."""
         arguments = parse_arguments(words, (b"function", b"limit", b"after"))
         if arguments.function is None and len(arguments.names) == 1:
@@ -55,7 +57,7 @@ class KeyCommands:
         names = list(keys)
         if len(names) <= _SORTED and arguments.after is None:
             names.sort(key=lambda name: keys[name].waiting, reverse=True)
-        return page(self._listings, arguments, names, line, now)
+        return self._listings.page(session, arguments, names, line)
 
 
 def _line(table: KeyTable, key: Key, running: int, now: float) -> bytes:

@@ -1,8 +1,8 @@
 """Long lists in pages: each answer has some lines, and a cursor for the next page. Pure.
 
 A listing is a snapshot of handles: an entry that exists all the time is listed exactly once, no matter how many others
-come and go meanwhile. A page looks at a limited number of them, matching or not, so that no request holds others up. A
-few listings that were not read to their end are kept for a while.
+come and go meanwhile. A page looks at a limited number of them, matching or not, a few at a time, so that no request
+holds others up. A few listings that were not read to their end are kept for a while.
 """
 
 from __future__ import annotations
@@ -10,13 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from gearman_server.text_commands.arguments import CommandError
+from gearman_server.text_commands.walk import Walk
+
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
+    from gearman_server.jobs.session import Session
+    from gearman_server.options.text_search import TextSearch
+    from gearman_server.text_commands.arguments import Arguments
+    from gearman_server.text_commands.bulk_changes import LongChanges
 
-DEFAULT_LINES: Final = 100
-MAX_LINES: Final = 1000
-#: The number of handles that a page looks at, which takes two milliseconds.
-MAX_LOOKS: Final = 4000
+#: The number of handles at which a page looks, and the bytes that it reads in a search for a text: a tenth of a second.
+MAX_LOOKS: Final = 100_000
+MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_OPEN: Final = 4
 #: How long a listing waits for the next request for a page.
 PATIENCE_S: Final = 60.0
@@ -25,65 +31,74 @@ PATIENCE_S: Final = 60.0
 Line = Callable[[bytes], bytes | None]
 
 
-class UnknownCursorError(Exception):
-    """The listing to which a cursor belongs is gone."""
-
-
 class Listings:
     """Listings that were begun, by number."""
 
-    def __init__(self, agenda: Agenda) -> None:
+    def __init__(self, agenda: Agenda, long_changes: LongChanges) -> None:
         #: The handles, and until when they are kept (monotonic seconds); the listing with the oldest request first.
         self._open: dict[int, tuple[list[bytes], float]] = {}
         self._last_number = 0
+        self._agenda = agenda
         self._alarm = agenda.alarm(self._look)
+        self._long_changes = long_changes
 
-    def begin(self, handles: Iterable[bytes], line: Line, limit: int, now: float) -> tuple[list[bytes], bytes | None]:
-        """The first page, and the cursor for the next page, or None if there is none."""
-        self._last_number += 1
-        return self._page(self._last_number, list(handles), 0, (line, limit), now)
-
-    def go_on(self, cursor: bytes, line: Line, limit: int, now: float) -> tuple[list[bytes], bytes | None]:
-        """The page at that cursor, and the next cursor as with `begin`.
+    def page(
+        self,
+        session: Session,
+        arguments: Arguments,
+        handles: Iterable[bytes],
+        line: Line,
+        search: TextSearch | None = None,
+    ) -> bytes:
+        """A page of a list as an answer, empty if it follows later. A line with `next`, a TAB and a cursor means that
+        there is more. `search` reads the texts of the entries, if anything does.
 
         Raises:
-            UnknownCursorError: it is too old, too many others were begun since, or there never was such a cursor.
+            CommandError: the cursor is too old, too many other lists were begun since, or there never was such a one;
+                or the arguments have names.
         """
-        number, _, position = cursor.partition(b".")
-        entry = self._open.pop(int(number), None) if _is_number(number) and _is_number(position) else None
-        if entry is None:
-            raise UnknownCursorError
-        return self._page(int(number), entry[0], int(position), (line, limit), now)
-
-    def _page(
-        self, number: int, handles: list[bytes], start: int, wanted: tuple[Line, int], now: float
-    ) -> tuple[list[bytes], bytes | None]:
-        line_of, limit = wanted
+        if arguments.names:
+            raise CommandError(b"INVALID_ARGUMENTS", b"a list takes conditions such as function=NAME")
+        if arguments.after is None:
+            self._last_number += 1
+            number, listing, start = self._last_number, list(handles), 0
+        else:
+            number, listing, start = self._found(arguments.after)
+        walk = Walk(listing, search, start, MAX_LOOKS)
         lines: list[bytes] = []
-        position = start
-        for handle in handles[start : start + MAX_LOOKS]:
-            if len(lines) >= limit:
-                break
-            position += 1
-            line = line_of(handle)
-            if line is not None:
-                lines.append(line)
-        if position >= len(handles):
-            return lines, None
-        self._keep(number, handles, now)
-        return lines, b"%d.%d" % (number, position)
 
-    def _keep(self, number: int, handles: list[bytes], now: float) -> None:
-        self._open[number] = (handles, now + PATIENCE_S)
+        def look(handle: bytes) -> None:
+            found = line(handle)
+            if found is not None:
+                lines.append(found)
+            if len(lines) >= arguments.limit or (search is not None and search.read_bytes >= MAX_BYTES):
+                walk.stop()
+
+        def answer() -> bytes:
+            if walk.position < len(listing):
+                self._keep(number, listing)
+                lines.append(b"next\t%d.%d.%d\n" % (number, walk.position, len(listing)))
+            return b"".join(lines) + b".\n"
+
+        return self._long_changes.start(session, walk.steps(look), answer)
+
+    def _found(self, cursor: bytes) -> tuple[int, list[bytes], int]:
+        """The number of the listing at that cursor, its handles, and the position."""
+        numbers = cursor.split(b".")
+        is_one = len(numbers) == 3 and all(each.isdigit() and len(each) <= 18 for each in numbers)
+        entry = self._open.pop(int(numbers[0]), None) if is_one else None
+        if entry is None:
+            raise CommandError(b"UNKNOWN_CURSOR", b"begin again without after=")
+        return int(numbers[0]), entry[0], int(numbers[1])
+
+    def _keep(self, number: int, handles: list[bytes]) -> None:
+        until = self._agenda.now + PATIENCE_S
+        self._open[number] = (handles, until)
         if len(self._open) > MAX_OPEN:
             del self._open[next(iter(self._open))]
-        self._alarm.by(now + PATIENCE_S)
+        self._alarm.by(until)
 
     def _look(self, now: float) -> None:
         self._open = {number: entry for number, entry in self._open.items() if entry[1] > now}
         if self._open:
             self._alarm.by(now + PATIENCE_S)
-
-
-def _is_number(digits: bytes) -> bool:
-    return digits.isdigit() and len(digits) <= 18

@@ -1,17 +1,16 @@
-"""Tables as answers of text commands: long ones in pieces or pages, and the facts about one job. Pure."""
+"""Tables as answers of text commands: long ones in pieces, and the facts about one job. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
-from gearman_server.text_commands.arguments import Arguments, CommandError
-from gearman_server.text_commands.listings import Listings, UnknownCursorError
+from gearman_server.options.text_search import READ_BYTES
 
 #: The part of a workload that a list shows, and the part that the view of one job shows.
 PREVIEW_BYTES: Final = 64
-SHOWN_BYTES: Final = 64 * 1024
+SHOWN_BYTES: Final = READ_BYTES
 #: A piece of a table has about this many lines or bytes, whichever come first: half a millisecond of work.
 PIECE_LINES: Final = 256
 PIECE_BYTES: Final = 32 * 1024
@@ -33,28 +32,6 @@ def in_pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
             count = size_bytes = 0
     piece.append(b".\n")
     yield b"".join(piece)
-
-
-def page(
-    listings: Listings,
-    arguments: Arguments,
-    handles: Iterable[bytes],
-    line: Callable[[bytes], bytes | None],
-    now: float,
-) -> bytes:
-    """A page of a list as an answer; a line with `next`, a TAB and a cursor means that there is more."""
-    if arguments.names:
-        raise CommandError(b"INVALID_ARGUMENTS", b"a list takes conditions such as function=NAME")
-    try:
-        if arguments.after is None:
-            lines, cursor = listings.begin(handles, line, arguments.limit, now)
-        else:
-            lines, cursor = listings.go_on(arguments.after, line, arguments.limit, now)
-    except UnknownCursorError:
-        raise CommandError(b"UNKNOWN_CURSOR", b"begin again without after=") from None
-    if cursor is not None:
-        lines.append(b"next\t%s\n" % cursor)
-    return b"".join(lines) + b".\n"
 
 
 def table(fields: dict[str, bytes]) -> bytes:

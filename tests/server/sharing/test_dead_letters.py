@@ -87,6 +87,11 @@ def test_letters_that_came_after_a_moment_are_neither_counted_nor_changed(pair: 
     assert other.text(b"dead count") == b"dead\t3\n.\n"
     assert other.text(b"dead count until=" + moment) == b"dead\t2\n.\n"
     assert listed(other, b"until=" + moment) == early
+    assert listed(other, b"since=" + moment) == late
+    assert listed(other, b"text=W1") == [early[1]]
+    assert listed(other, b"limit=2 text=boom") == listed(other, b"text=line%202") == [*early, *late]
+    assert listed(other, b"unique=none") == listed(other, b"text=nothing") == []
+    assert other.text(b"dead count text=w1") == b"dead\t1\n.\n"
     assert other.text(b"dead drop all until=" + moment) == b"OK 2\n"
     assert listed(one) == late
 

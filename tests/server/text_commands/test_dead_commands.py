@@ -9,7 +9,8 @@ import pytest
 from gearman_client.packet import PacketType
 from gearman_server.jobs.access import THIS_MACHINE
 from gearman_server.jobs.policies import FunctionPolicy
-from gearman_server.text_commands.listings import MAX_LOOKS, PATIENCE_S
+from gearman_server.text_commands import listings
+from gearman_server.text_commands.listings import PATIENCE_S
 
 from ..broker_harness import BrokerHarness
 from ..dead_jobs import kill, listed
@@ -58,13 +59,31 @@ def test_only_a_few_unfinished_lists_are_remembered(broker: BrokerHarness) -> No
     assert operator.text(b"dead list after=" + cursors[4]).count(b"\n") == 3
 
 
-def test_the_search_for_a_page_is_limited_so_a_page_may_be_empty(broker: BrokerHarness) -> None:
-    for number in range(MAX_LOOKS + 10):
+def test_the_search_for_a_page_is_limited_so_a_page_may_be_empty(
+    broker: BrokerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listings, "MAX_LOOKS", 5)
+    for number in range(7):
         kill(broker, b"f" if number else b"g")
     answer = broker.peer().text(b"dead list function=h")
-    assert answer.startswith(b"next\t")
+    assert answer == b"next\t1.5.7\n.\n"
     assert len(listed(broker, b"function=g")) == 1
     assert listed(broker, b"function=h") == []
+
+
+def test_letters_are_found_by_text_unique_key_and_time_of_death(broker: BrokerHarness) -> None:
+    first = kill(broker, workload=b"for Ann")
+    broker.advance(10)
+    begin = broker.unix_time
+    second = kill(broker, unique=b"u", error=b"Ann is away")
+    assert listed(broker, b"text=ann") == [first, second]
+    assert listed(broker, b"text=ann%20is") == listed(broker, b"unique=u") == [second]
+    assert listed(broker, b"since=%f" % begin) == [second]
+    assert listed(broker, b"until=%f" % (begin - 1)) == [first]
+    operator = broker.peer()
+    assert operator.text(b"dead count text=ann since=%f" % begin) == b"dead\t1\n.\n"
+    assert operator.text(b"dead retry unique=u") == b"OK 1\n"
+    assert operator.text(b"dead drop text=ann") == b"OK 1\n"
 
 
 # --- trying again

@@ -10,10 +10,16 @@ from gearman_client.extensions import SUBMIT_JOB_WITH, WORK_FAILURE
 from gearman_client.packet import PacketType, encode_request
 from gearman_server.jobs.access import THIS_MACHINE
 from gearman_server.jobs.policies import FunctionPolicy, KeyPolicy, Rate
-from gearman_server.text_commands.listings import MAX_LINES
+from gearman_server.options.text_search import READ_BYTES
+from gearman_server.text_commands import listings
+from gearman_server.text_commands.arguments import MAX_LINES
+from gearman_server.text_commands.walk import LOOKS, STEP_BYTES
 
 from ..broker_harness import BrokerHarness, Peer
 from ..server_process import ServerProcess
+
+#: What is read of a long workload.
+BEGIN = b"-" * READ_BYTES
 
 
 def rows_of(broker: BrokerHarness, conditions: bytes = b"") -> list[list[bytes]]:
@@ -204,6 +210,10 @@ def test_only_administrators_can_purge(make_broker: Callable[..., BrokerHarness]
         (b"jobs list state=sleeping", b"INVALID_ARGUMENTS"),
         (b"jobs list f", b"INVALID_ARGUMENTS"),
         (b"jobs list after=7.1", b"UNKNOWN_CURSOR"),
+        (b"jobs list after=7.1.9", b"UNKNOWN_CURSOR"),
+        (b"jobs list text=", b"INVALID_ARGUMENTS"),
+        (b"jobs list since=yesterday", b"INVALID_ARGUMENTS"),
+        (b"jobs purge since=1", b"INVALID_ARGUMENTS"),
         (b"jobs show H:x:1", b"UNKNOWN_JOB"),
         (b"jobs purge", b"INVALID_ARGUMENTS"),
         (b"jobs purge f", b"INVALID_ARGUMENTS"),
@@ -229,8 +239,94 @@ def test_a_page_of_a_long_queue_is_limited(start_server: Callable[..., ServerPro
             client.receive()
     operator = server.peer()
     assert operator.text(b"jobs list limit=1000000").count(b"\n") == MAX_LINES + 2
-    assert operator.text(b"jobs list function=none").startswith(b"next\t")
+    assert operator.text(b"jobs list function=none") == b".\n"  # all of them were looked at
     assert operator.text(b"jobs purge function=f") == b"OK 10000\n"
+
+
+# --- by text, unique key and time
+
+
+def test_jobs_are_found_by_a_text_in_their_workload_or_error(make_broker: Callable[..., BrokerHarness]) -> None:
+    broker = make_broker()
+    broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=100)})
+    failed = submit(broker, workload=b"x")
+    worker = broker.worker(b"f")
+    worker.grab()
+    worker.send(WORK_FAILURE, failed, b"fail", b"", b"", b"No route to Host", b"in dial.py")
+    running = submit(broker, workload=b'{"to": "Ann@example.com"}')
+    worker.grab()
+    waiting = submit(broker, b"g", b"100% of ann@example.com\n")
+    epoch = b"%d" % (broker.unix_time + 100)
+    [(_, delayed)] = broker.peer().ask(PacketType.SUBMIT_JOB_EPOCH, b"g", b"", epoch, b"ann@example.org")
+    assert handles_of(broker, b"text=ANN@EXAMPLE.com") == [running, waiting]
+    assert handles_of(broker, b"text=ann@ state=delayed") == [delayed]
+    assert handles_of(broker, b"text=to%20host") == handles_of(broker, b"text=dial.py") == [failed]
+    assert handles_of(broker, b"text=100%25%20of%20ann@example.com%0a") == [waiting]
+    assert handles_of(broker, b"text=nobody") == []
+    operator = broker.peer()
+    assert b"waiting\t1\nrunning\t1\n" in operator.text(b"jobs count text=ann@example.com").replace(
+        b"delayed\t0\n", b""
+    )
+    assert operator.text(b"jobs purge text=ann@") == b"OK 2\n"  # not the one that runs
+    assert handles_of(broker) == [failed, running]
+
+
+def test_jobs_are_found_by_unique_key_and_by_the_time_of_their_submission(broker: BrokerHarness) -> None:
+    first = submit(broker, unique=b"a b")
+    broker.advance(10)
+    begin = broker.unix_time
+    second = submit(broker, unique=b"a")
+    broker.advance(10)
+    third = submit(broker)
+    assert handles_of(broker, b"unique=a%20b") == [first]
+    assert handles_of(broker, b"unique=a") == [second]
+    assert handles_of(broker, b"since=%f" % begin) == [second, third]
+    assert handles_of(broker, b"since=%f until=%f" % (begin, begin + 5)) == [second]
+    operator = broker.peer()
+    assert operator.text(b"jobs purge unique=a") == b"OK 1\n"
+    assert operator.text(b"jobs purge all since=%f" % begin) == b"OK 1\n"
+    assert handles_of(broker) == [first]
+
+
+def test_of_given_jobs_those_that_wait_are_purged(broker: BrokerHarness) -> None:
+    running, waiting, other = submit(broker), submit(broker), submit(broker)
+    assert broker.worker(b"f").grab() == running
+    assert broker.peer().text(b"jobs purge %s %s H:gone:1" % (running, waiting)) == b"OK 1\n"
+    assert handles_of(broker) == [running, other]
+
+
+def test_long_searches_are_made_in_steps_and_a_cursor_says_where_they_stopped(
+    broker: BrokerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listings, "MAX_LOOKS", 2 * LOOKS)
+    for _ in range(2 * LOOKS):
+        submit(broker)
+    last = submit(broker, workload=b"needle")
+    operator = broker.peer()
+    operator.begin((0, b"jobs list text=needle"))
+    assert operator.take_bytes() == b""  # others have their turns after the first step
+    broker.do_chores()
+    answer = operator.take_bytes()
+    assert answer == b"next\t1.%d.%d\n.\n" % (2 * LOOKS, 2 * LOOKS + 1)
+    assert operator.text(b"jobs list text=needle after=" + answer.split()[1]).startswith(last + b"\t")
+    assert operator.text(b"jobs list text=needle after=" + answer.split()[1]).startswith(b"ERR UNKNOWN_CURSOR ")
+
+
+def test_long_workloads_make_shorter_steps_and_pages_and_are_read_in_part(
+    broker: BrokerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = STEP_BYTES // len(BEGIN) * len(BEGIN)
+    monkeypatch.setattr(listings, "MAX_BYTES", most)
+    for _ in range(most // len(BEGIN)):
+        submit(broker, workload=BEGIN + b"needle")
+    found = submit(broker, workload=b"needle" + BEGIN)
+    operator = broker.peer()
+    operator.begin((0, b"jobs count text=needle"))
+    assert operator.take_bytes() == b""
+    broker.do_chores()
+    assert operator.take_bytes().startswith(b"waiting\t1\n")
+    assert operator.text(b"jobs list text=needle").startswith(b"next\t")
+    assert handles_of(broker, b"text=needle") == [found]
 
 
 # --- jobs keys

@@ -1,0 +1,32 @@
+"""Looks for a text in the workloads and errors of jobs. Pure.
+
+What it reads is counted, because a thousand jobs can have a thousand bytes or many megabytes of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: The part of each text that is read: what `jobs show` shows of a workload.
+READ_BYTES: Final = 64 * 1024
+
+
+class TextSearch:
+    """Looks for one text; capital letters of ASCII do not matter."""
+
+    __slots__ = ("_wanted", "read_bytes")
+
+    def __init__(self, wanted: bytes) -> None:
+        self._wanted = wanted.lower()
+        #: What it has read so far.
+        self.read_bytes = 0
+
+    def __call__(self, *texts: bytes) -> bool:
+        """Whether it stands in the first part of one of these."""
+        wanted = self._wanted
+        for text in texts:
+            read = text if len(text) <= READ_BYTES else text[:READ_BYTES]
+            self.read_bytes += len(read)
+            if wanted in read.lower():
+                return True
+        return False
