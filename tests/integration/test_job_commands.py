@@ -98,12 +98,14 @@ def test_the_queue_can_be_listed_shown_cancelled_and_purged(busy: RunningManager
     one = json.loads(busy.command("jobs", "show", tagged, "--json").stdout)
     told = (one["tags"], one["key"], one["headers"], one["options"], one["expires"])
     assert told == (["mail", "a b"], "k", {"x": "1"}, {"timeout": "5000"}, None)
+    asked = busy.command("jobs", "purge", "--tag", "mail", check=False)
+    assert "Cancel 1 job with the tag mail that waits for any function? It will not run [y/N]:" in asked.stdout
     assert busy.command("jobs", "purge", "--tag", "mail", "--yes").stdout == "1 cancelled\n"
     assert [row["handle"] for row in listed(busy, "jobs", "list")] == [running]
     with busy.client() as client:
         client.submit_background("nap", "600", tags=["mail"])
     asked = busy.command("jobs", "stop", "--function", "nap", check=False)
-    assert "Stop 2 jobs of nap? They are not tried again [y/N]:" in asked.stdout
+    assert "Stop 2 jobs of nap? They will not run again [y/N]:" in asked.stdout
     assert busy.command("jobs", "stop", "--tag", "mail", "--yes").stdout == "1 stopped\n"
     assert busy.command("jobs", "stop", "--all", "--yes").stdout == "1 stopped\n"
     eventually(lambda: listed(busy, "jobs", "list") == [], "it is stopped")
@@ -187,7 +189,7 @@ def test_failed_jobs_can_be_looked_at_tried_again_and_dropped(busy: RunningManag
     missing = busy.command("dead", "retry", handles[2], check=False)
     assert (missing.returncode, "0 of 1 queued again: each of the others is not there" in missing.stderr) == (1, True)
     asked = busy.command("dead", "drop", "--function", "picky", check=False)
-    assert "Forget 1 dead job of picky? They can't be tried again then [y/N]:" in asked.stdout
+    assert "Forget 1 dead job of picky? It can't be tried again then [y/N]:" in asked.stdout
     assert (asked.returncode, "as --yes would" in asked.stderr) == (1, True)
     assert busy.command("dead", "retry", "--function", "picky").stdout == "1 queued again\n"
     eventually(lambda: listed(busy, "dead", "list") == [], "none is left")

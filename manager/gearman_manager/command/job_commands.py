@@ -185,7 +185,8 @@ def stop_jobs(context: click.Context, /, yes: bool, **choice: Any) -> None:
         found = count(context, "jobs", body)
         expected = found["waiting"] + found["delayed"] + found["running"]
         if expected and not yes:
-            _confirm(f"Stop {counted(expected, 'job')}{_of(body)}{_that(body)}? They are not tried again")
+            jobs_meant = f"{counted(expected, 'job')}{_of(body)}{_that(body)}"
+            _confirm(f"Stop {jobs_meant}? {_they(expected)} will not run again")
         told(change_all(context, "/jobs/all/stop", body, found, expected), "stopped")
         return
     handles = body["handles"]
@@ -204,7 +205,7 @@ def stop_jobs(context: click.Context, /, yes: bool, **choice: Any) -> None:
 @click.pass_context
 @mistakes_are_messages
 def purge(context: click.Context, /, yes: bool, **conditions: Any) -> None:
-    """Cancel all jobs that wait for FUNCTION, or have a tag or key: for a worker, for their time or for a retry. Asks
+    """Cancel all jobs of FUNCTION, or with a tag or key, that wait for a worker, for their time or for a retry. Asks
     first."""
     body = {name: value for name, value in conditions.items() if value is not None}
     if not body.keys() & {"function", "tag", "key"}:
@@ -216,7 +217,8 @@ def purge(context: click.Context, /, yes: bool, **conditions: Any) -> None:
         if not expected:
             click.echo(f"0 cancelled: nothing{_that(body)} waits {waits}")
             return
-        _confirm(f"Cancel {counted(expected, 'job')}{_that(body)} that wait {waits}? They will not run")
+        wait = "waits" if expected == 1 else "wait"
+        _confirm(f"Cancel {counted(expected, 'job')}{_that(body)} that {wait} {waits}? {_they(expected)} will not run")
     told(change_all(context, "/jobs/all/cancel", body, found, expected), "cancelled")
 
 
@@ -319,6 +321,10 @@ def _that(choice: dict[str, Any]) -> str:
     return "".join(words)
 
 
+def _they(number: int) -> str:
+    return "It" if number == 1 else "They"
+
+
 def _show(context: click.Context, family: str, handle: str, *, as_json: bool) -> None:
     from gearman_manager.command.job_view import show_one
 
@@ -344,9 +350,8 @@ def _change(context: click.Context, what: str, body: dict[str, Any], done: str, 
     if "handles" not in body:
         found = count(context, "dead", body)
         if asks and found["count"]:
-            _confirm(
-                f"Forget {counted(found['count'], 'dead job')}{_of(body)}{_that(body)}? They can't be tried again then"
-            )
+            jobs_meant = f"{counted(found['count'], 'dead job')}{_of(body)}{_that(body)}"
+            _confirm(f"Forget {jobs_meant}? {_they(found['count'])} can't be tried again then")
         told(change_all(context, f"/dead/all/{what}", body, found, found["count"]), done)
         return
     changed = ask(context, "POST", f"/dead/{what}", body, timeout_s=CHANGE_TIMEOUT_S)["changed"]

@@ -18,9 +18,7 @@ from pydantic_core import CoreSchema
 from gearman_client.address import Address
 from gearman_client.tls import Tls
 from gearman_manager.config import values as v
-from gearman_manager.config.address import (
-    reachable,
-)
+from gearman_manager.config.address import reachable
 from gearman_manager.config.alert_keys import Alerts, OpenTelemetry
 from gearman_manager.config.control_keys import Control
 from gearman_manager.config.environment import variables_in

@@ -27,7 +27,7 @@ _RECENT_S: Final = 600.0
 _LABELS: Final = {"cancel": "Cancel", "stop": "Stop", "retry": "Queue again", "drop": "Forget"}
 
 
-def add_bulk_pages(routes: Blueprint, jobs: AllThatMatch) -> None:
+def add_bulk_pages(routes: Blueprint, all_that_match: AllThatMatch) -> None:
     """The pages."""
 
     @routes.get("/jobs/all", defaults={"family": "jobs"})  # paths of their own: others are handles
@@ -35,7 +35,7 @@ def add_bulk_pages(routes: Blueprint, jobs: AllThatMatch) -> None:
     @needs(Role.OPERATOR)
     def every(family: str) -> ResponseReturnValue:
         matching = _matching(family, request.args)
-        counts = jobs.count(matching)
+        counts = all_that_match.count(matching)
         now = replace(matching, seen_at=time.time())
         chosen = conditions(family, request.args)
         return page(
@@ -46,7 +46,7 @@ def add_bulk_pages(routes: Blueprint, jobs: AllThatMatch) -> None:
             seen_at=matching.seen_at,
             counts=counts,
             found=sum(counts.by_state.values()),
-            later=max(0, sum(jobs.count(now).by_state.values()) - sum(counts.by_state.values())),
+            later=max(0, sum(all_that_match.count(now).by_state.values()) - sum(counts.by_state.values())),
             changes={what: counts.of(what) for what, kind in CHANGES.items() if kind.family == family},
             labels=_LABELS,
             again=address_of("every", chosen | {"seen": f"{now.seen_at:.6f}"}, family=family),
@@ -55,23 +55,23 @@ def add_bulk_pages(routes: Blueprint, jobs: AllThatMatch) -> None:
 
     @routes.app_context_processor
     def of_lists() -> dict[str, object]:
-        return {"changes_of": lambda family: _latest(jobs, family)}
+        return {"changes_of": lambda family: _latest(all_that_match, family)}
 
     @routes.get("/changes/<name>")
     def change(name: str) -> ResponseReturnValue:
-        report = jobs.changes.report(name)
+        report = all_that_match.changes.report(name)
         family, _, what = report["what"].partition(" ")
         return page("change.html", report=report, done=DONE[what], label=_LABELS[what], what=what, family=family)
 
 
-def _latest(jobs: AllThatMatch, family: str) -> list[Report]:
+def _latest(all_that_match: AllThatMatch, family: str) -> list[Report]:
     """The changes of a list's jobs that are under way, or have just ended."""
     recent = time.time() - _RECENT_S
-    reports = (report for report in jobs.changes.reports() if report["what"].startswith(f"{family} "))
+    reports = (report for report in all_that_match.changes.reports() if report["what"].startswith(f"{family} "))
     return [report for report in reports if report["ended"] is None or report["ended"] > recent]
 
 
-def add_bulk_forms(routes: Blueprint, every: AllThatMatch) -> None:
+def add_bulk_forms(routes: Blueprint, all_that_match: AllThatMatch) -> None:
     """The forms: they say which jobs are meant, of those that were there at a moment, and how many these were."""
 
     @routes.post("/jobs/all/<any(cancel, stop):what>")
@@ -83,7 +83,9 @@ def add_bulk_forms(routes: Blueprint, every: AllThatMatch) -> None:
         return _begin("dead", what)
 
     def _begin(family: str, what: str) -> ResponseReturnValue:
-        begun = every.begin(what, _matching(family, request.form), whole_number("expected", "how many they are"))
+        begun = all_that_match.begin(
+            what, _matching(family, request.form), whole_number("expected", "how many they are")
+        )
         return redirect(url_for("dashboard.change", name=begun.id), 303)
 
 

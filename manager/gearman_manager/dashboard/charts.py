@@ -98,7 +98,8 @@ class DrawnLine:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart as the template shows it. `top` and `half` are the labels of the scale; `marks` and `ticks` are paths."""
+    """A chart as the template shows it: `top` and `half` are the labels of its scale, `ticks` is a path, `text` tells
+    it in words."""
 
     plan: Plan
     lines: Sequence[DrawnLine]

@@ -18,6 +18,7 @@ from gearman_manager.privacy.function_privacy import MOST_CHARACTERS
 from gearman_manager.privacy.printed_form import as_printed
 from gearman_manager.verdict import Reject, Retry, Throttled
 
+#: Of a traceback, as it is sent.
 MAX_TRACE_BYTES: Final = 32 * 1024
 #: Jobs of one call whose workloads are looked at.
 _MOST_JOBS: Final = 1000
@@ -74,7 +75,7 @@ def fail(assigned: WorkerJob, job: Job, failure: Failure, *, is_done: bool) -> N
 def answer_failure(assigned: WorkerJob, failure: Failure, *, is_done: bool) -> bool:
     """Answer that the job has failed; returns False if its server can't be told of the wish of a Retry or Reject."""
     error, text = failure.error, failure.text.encode(errors="replace")
-    trace = failure.trace.encode(errors="replace")[-MAX_TRACE_BYTES:]
+    trace = failure.trace.encode(errors="replace")[-MAX_TRACE_BYTES:]  # marks for what is private can be longer than it
     if isinstance(error, Throttled):
         after_s = error.after_s or 0.0
         return assigned.throttle(text, after_s=after_s, scope=error.scope, attempts=error.attempts, trace=trace)
@@ -88,14 +89,16 @@ def answer_failure(assigned: WorkerJob, failure: Failure, *, is_done: bool) -> b
 
 
 def trace_of(error: BaseException) -> str:
-    """The error's traceback, to find its cause later; of a very long one only the last lines."""
+    """The error's traceback, to find its cause later; of a very long one only the last whole lines."""
     try:
         text = "".join(traceback.format_exception(error))
     except BaseException:  # noqa: BLE001 (user code)
         return ""
-    if len(text) <= MAX_TRACE_BYTES:
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= MAX_TRACE_BYTES:
         return text
-    return text[-MAX_TRACE_BYTES:].partition("\n")[2] or text[-MAX_TRACE_BYTES:]
+    last = encoded[-MAX_TRACE_BYTES:].decode(errors="ignore")  # it may begin within a character
+    return last.partition("\n")[2] or last
 
 
 def describe(error: BaseException) -> str:
