@@ -170,6 +170,9 @@ def test_keys_stay_and_values_are_marked(private: Private, everything: dict[str,
     )
     foreign = json.loads(everything[f"/api/v1/dead/{handles['foreign']}"])
     assert "password=[redacted]" in foreign["error"]
+    listed = {row["handle"]: row["error"] for row in json.loads(everything["/api/v1/dead"])["jobs"]}
+    assert listed[handles["foreign"]] == "[redacted]"  # the list has 64 bytes of its workload
+    assert listed[handles["sign_up"]].startswith("ValueError: bob can't have [redacted] in")
     waiting = json.loads(everything[f"/api/v1/jobs/{handles['held']}"])
     assert json.loads(waiting["workload"]) == shown
     assert json.loads(everything[f"/api/v1/jobs/{handles['xml']}"])["workload"] == ""

@@ -338,8 +338,11 @@ class _Plan:
             identity = FunctionIdentity(registered, module_name, self._owner[registered], found.file, found.line)
         decorated = self._options.get(registered, Function()) if found is not None else Function()
         resolved = resolve_function(identity, explicit or Function(), decorated, self._config.defaults)
-        places = redacted_places(found.parameters if found is not None else "", resolved.privacy.redact)
-        return replace(resolved, privacy=replace(resolved.privacy, redacted_places=places)) if places else resolved
+        if found is None:
+            return resolved
+        places = redacted_places(found.parameters, resolved.privacy.redact)
+        is_clean = not is_php_file(found.file)
+        return replace(resolved, privacy=replace(resolved.privacy, redacted_places=places, cleans_errors=is_clean))
 
     def _check_global_limit(self, pools: Mapping[str, ResolvedPool]) -> None:
         for budget, message in exceeded_by_minima(pools.values(), self._config.limits.budgets):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gearman_client.text import unescaped
 from gearman_manager.privacy import MARK, FunctionPrivacy
 
 Row = dict[str, Any]
@@ -21,6 +22,8 @@ def shown_row(row: Row, rules: FunctionPrivacy) -> Row:
     shown = rules.workload(workload)
     changed: Row = {name: shown or ""}
     changed |= {each: rules.text(row[each], workload) for each in _TEXTS if row.get(each)}
+    if name == "preview" and row.get("error") and not rules.cleans_errors and _is_cut(row):
+        changed["error"] = MARK  # it may hold a value of the part that the list has not; the job's own page tells it
     changed |= {each: rules.mapping(row[each], workload) for each in _PAIRS if row.get(each)}
     if row.get("tags"):
         changed["tags"] = [rules.text(tag, workload) for tag in row["tags"]]
@@ -30,3 +33,8 @@ def shown_row(row: Row, rules: FunctionPrivacy) -> Row:
         changed["is_redacted"] = True
     kept = {each: value for each, value in row.items() if each != "workload_base64" or shown == workload}
     return kept | changed
+
+
+def _is_cut(row: Row) -> bool:
+    """Whether the list has only the first part of the workload."""
+    return len(unescaped(row["preview"].encode())) < int(row["bytes"])

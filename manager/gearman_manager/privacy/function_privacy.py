@@ -40,6 +40,7 @@ class FunctionPrivacy:
     redact: tuple[str, ...] = ()  #: rules for keys, as `checked_rule` gives them
     shows_workloads: bool = True
     redacted_places: frozenset[int] = frozenset()  #: of the arguments of a task whose names the rules mean
+    cleans_errors: bool = False  #: whether its workers redact errors by the whole workload before they report them
     retention_s: float | None = None  #: how long failed jobs are kept; None: as long as the general bounds allow
 
     @property

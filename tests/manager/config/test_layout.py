@@ -485,6 +485,13 @@ def test_some_keys_are_for_python_and_other_pools_ignore_an_inherited_one(laid_o
     assert (getattr(inherited.pools["a"], key), getattr(inherited.pools["c"], key)) == (5, 1)
 
 
+def test_only_the_workers_of_python_functions_redact_errors(laid_out: LaidOut) -> None:
+    functions = [*found("a", "b"), FoundFunction("report", "workers/report.php", 1, {})]
+    layout = laid_out("pools: {p: {command: php x.php, functions: [b, c]}}", functions)
+    cleaned = {name: function.privacy.cleans_errors for name, function in layout.functions.items()}
+    assert cleaned == {"a": True, "b": False, "c": False, "report": False}
+
+
 def of_kinds(**is_async: bool) -> list[FoundFunction]:
     return [FoundFunction(name, f"workers/{name}.py", 3, {}, kind) for name, kind in is_async.items()]
 

@@ -28,11 +28,30 @@ def test_others_have_their_turn_between_the_rows_of_a_list(monkeypatch: pytest.M
     def rows() -> Iterator[dict[str, Any]]:
         for number in range(3):
             gevent.spawn(seen.append, number)
-            yield {"function": "f", "preview": "password=x", "error": f"{seen}"}
+            yield {"function": "f", "preview": "password=x", "bytes": 10, "error": f"{seen}"}
 
     shown = shown_rows(rows(), privacy)
     assert [row["preview"] for row in shown] == [f"password={MARK}"] * 3
     assert [row["error"] for row in shown] == ["[]", "[0]", "[0, 1]"]
+
+
+@pytest.mark.parametrize(
+    ("name", "rules", "told"),
+    [
+        ("x" * 100, FunctionPrivacy(("password",)), MARK),
+        ("x" * 100, FunctionPrivacy(("password",), cleans_errors=True), "no user hunter2 here"),
+        ("x", FunctionPrivacy(("password",)), f"no user {MARK} here"),
+        ("x" * 100, FunctionPrivacy(), "no user hunter2 here"),
+    ],
+)
+def test_an_error_in_a_list_is_told_if_the_list_has_its_whole_workload_or_its_worker_has_redacted_it(
+    name: str, rules: FunctionPrivacy, told: str
+) -> None:
+    workload = f'{{"name": "{name}", "password": "hunter2"}}'
+    privacy = Privacy()
+    privacy.use({}, rules)
+    row = {"function": "f", "preview": workload[:64], "bytes": len(workload), "error": "no user hunter2 here"}
+    assert [shown["error"] for shown in shown_rows([row], privacy)] == [told]
 
 
 def test_a_schedule_whose_change_is_refused_is_a_problem_with_the_name_of_the_server() -> None:
