@@ -210,6 +210,8 @@ def test_functions_and_broken_modules_are_shown(pages: Pages) -> None:
     assert '    1   a = 1\n<span class="at">    2 → b = </span>    3   # c' in page
     assert '<a href="/gearman/functions/nap"><bdi>nap</bdi></a>' in page
     assert "gate" not in re.sub(r"(?s)<section class=.unwell.*?</section>", "", pages.page("/functions?name=NAP"))
+    times = re.findall(r'<td class="number">(?:\u2013|[0-9.]+ m?s|[0-9]+ min)</td>', page)
+    assert len(times) >= 6 * page.count("<tr data-key"), "how long the jobs of each wait and run"
     page = pages.page("/functions/nap")
     assert "<dt>timeout</dt><dd><bdi>none</bdi></dd>" in page
     assert "nap.py</bdi>:6</dd>" in page

@@ -30,6 +30,10 @@ def test_functions_have_figures_without_a_port_for_metrics_also_after_a_restart(
     assert total(napping, "completed", "/functions/nap") > 0
     assert total(napping, "completed") > 0
     assert total(napping, "ran_p99_s", "/functions/nap") > 0
+    socket = napping.folder / "run" / "control.sock"
+    [listed] = request(socket, "GET", "/functions")
+    assert (listed["function"], listed["pool"], listed["queued"]) == ("nap", "nap", 0)
+    assert 0 < listed["ran_p50_s"] <= listed["ran_p99_s"]
     assert napping.stop() == 0
     napping.launch()
     eventually(napping.settled, "all workers registered")

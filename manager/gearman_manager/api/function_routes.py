@@ -7,20 +7,37 @@ from typing import Final
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from gearman_manager.api.description import FLAG, NAME, TEXT, Operation, list_of, only, record
+from gearman_manager.api.description import FLAG, NAME, NUMBER, TEXT, Operation, list_of, only, or_null, record
 from gearman_manager.api.requests import json_body, name_of
-from gearman_manager.api.schemas import SCHEDULE
+from gearman_manager.api.schemas import FUNCTION, SCHEDULE
 from gearman_manager.control.server_jobs import ServerJobs
+from gearman_manager.control.status import StatusReport
 from gearman_manager.control.submissions import Submissions
 from gearman_manager.errors import ManagerError
 from gearman_manager.history.recording import say_action
+from gearman_manager.series.columns import NO_TIMES, TIMES
+from gearman_manager.series.reports import Reports
 
 _PAUSED: Final = record(paused=FLAG)
+_LISTED: Final = {"allOf": [record(function=TEXT, **{name: or_null(NUMBER) for name in TIMES}), FUNCTION]}
 
 
-def function_routes(jobs: ServerJobs, submissions: Submissions) -> Blueprint:
+def function_routes(jobs: ServerJobs, submissions: Submissions, status: StatusReport, reports: Reports) -> Blueprint:
     """The routes below `/functions`."""
     routes = Blueprint("functions", __name__)
+
+    @routes.get("/functions")
+    @Operation(
+        "The functions: what is queued and runs, and how long their jobs have waited and run in the last 15 minutes "
+        "(percentiles in seconds, null where there were none).",
+        {200: list_of(_LISTED)},
+        refusals=(502,),
+    )
+    def listed() -> ResponseReturnValue:
+        times = reports.function_times()
+        return jsonify(
+            [{"function": name, **each, **times.get(name, NO_TIMES)} for name, each in status.functions().items()]
+        )
 
     @routes.post("/functions/<path:name>/pause")
     @Operation("Have every job server start no job of the function.", {200: _PAUSED}, refusals=(409, 502))

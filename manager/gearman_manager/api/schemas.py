@@ -47,7 +47,7 @@ _POOL: Final = record(
     last_error=or_null(TEXT),
     workers=list_of(_WORKER),
 )
-_FUNCTION: Final = record(
+FUNCTION: Final = record(
     pool=TEXT, file=or_null(TEXT), queued=or_null(COUNT), running=or_null(COUNT), workers=or_null(COUNT)
 )
 _SERVER: Final = record(up=or_null(FLAG), since=or_null(MOMENT), trouble=or_null(TEXT), notices=list_of(TEXT))
@@ -65,7 +65,7 @@ STATUS: Final = record(
     drain=or_null(DRAIN),
     pools=by_name(_POOL),
     budgets=by_name(record(units=COUNT, used=COUNT)),
-    functions=by_name(_FUNCTION),
+    functions=by_name(FUNCTION),
     servers=by_name(_SERVER),
     errors=list_of(record(file=TEXT, line=WHOLE, message=TEXT)),
 )

@@ -4,7 +4,8 @@ runs one."""
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from flask import Blueprint, request, url_for
@@ -23,7 +24,10 @@ from gearman_manager.dashboard.source_lines import lines_around
 from gearman_manager.dashboard.task_fields import fields_of, workload_of
 from gearman_manager.dashboard.words import duration
 from gearman_manager.errors import ManagerError, NotFound
+from gearman_manager.history.history_file import HistoryError
 from gearman_manager.history.recording import say_action
+from gearman_manager.series.columns import NO_TIMES, Times
+from gearman_manager.series.reports import Reports
 
 #: Bytes of a workload that a form may bring: for more there are clients.
 MOST_WORKLOAD_BYTES: Final = 256 * 1024
@@ -32,15 +36,21 @@ MOST_FUNCTIONS: Final = 500
 MOST_PROBLEMS: Final = 50
 
 
-def add_function_pages(
-    routes: Blueprint,
-    status: StatusReport,
-    generations: Generations,
-    jobs: ServerJobs,
-    submissions: Submissions,
-    charts: ChartParts,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class FunctionSources:
+    """What is shown of functions, and what runs them."""
+
+    status: StatusReport
+    generations: Generations
+    reports: Reports
+    jobs: ServerJobs
+    submissions: Submissions
+
+
+def add_function_pages(routes: Blueprint, sources: FunctionSources, charts: ChartParts) -> None:
     """The pages, and the forms on them."""
+    status, generations = sources.status, sources.generations
+    jobs, submissions = sources.jobs, sources.submissions
 
     @routes.get("/functions")
     def functions() -> ResponseReturnValue:
@@ -51,6 +61,8 @@ def add_function_pages(
             "functions.html",
             events=True,
             functions=dict(list(found.items())[:MOST_FUNCTIONS]),
+            times=_times(sources.reports),
+            no_times=NO_TIMES,
             found=len(found),
             known=len(known),
             wanted=wanted,
@@ -95,6 +107,14 @@ def add_function_pages(
         if len(workload) > MOST_WORKLOAD_BYTES:
             raise ManagerError(f"a workload from this form may have {MOST_WORKLOAD_BYTES} bytes")
         return done(url_for("dashboard.job", handle=submissions.submit(name, workload)), "submitted")
+
+
+def _times(reports: Reports) -> Mapping[str, Times]:
+    """How long the jobs of functions have waited and run; without the history nothing is known of that."""
+    try:
+        return reports.function_times()
+    except HistoryError:
+        return {}
 
 
 def _workload(parameters: str) -> bytes:

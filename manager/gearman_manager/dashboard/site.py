@@ -22,11 +22,11 @@ from gearman_manager.control.submissions import Submissions
 from gearman_manager.dashboard import texts, words
 from gearman_manager.dashboard.bulk_pages import add_bulk_forms, add_bulk_pages
 from gearman_manager.dashboard.chart_parts import ChartParts, add_charts
-from gearman_manager.dashboard.charts import number
+from gearman_manager.dashboard.charts import number, time_span
 from gearman_manager.dashboard.failure_pages import add_failure_forms, add_failure_pages
 from gearman_manager.dashboard.finished_pages import FinishedPages
 from gearman_manager.dashboard.forms import notice
-from gearman_manager.dashboard.function_pages import add_function_pages
+from gearman_manager.dashboard.function_pages import FunctionSources, add_function_pages
 from gearman_manager.dashboard.job_pages import add_job_forms, add_job_pages
 from gearman_manager.dashboard.other_pages import add_history, add_schedules, add_servers
 from gearman_manager.dashboard.overview_pages import add_overview
@@ -110,7 +110,10 @@ def dashboard_routes(sources: Sources) -> Blueprint:
     of_pools = PoolSources(sources.overview, sources.explanations, sources.generations, sources.workforce, sources.log)
     add_pool_pages(routes, of_pools, charts)
     add_worker_forms(routes, sources.changes, sources.jobs)
-    add_function_pages(routes, sources.status, sources.generations, sources.jobs, sources.submissions, charts)
+    of_functions = FunctionSources(
+        sources.status, sources.generations, sources.reports, sources.jobs, sources.submissions
+    )
+    add_function_pages(routes, of_functions, charts)
     finished = FinishedPages(sources.keeper, sources.finished)
     add_job_pages(routes, sources.jobs, sources.log, finished)
     add_job_forms(routes, sources.jobs)
@@ -137,6 +140,7 @@ def _add_words(routes: Blueprint, name: str, peers: Peers) -> None:
         "counted": words.counted,
         "number": number,
         "size": words.size,
+        "time_span": time_span,
         "percent": words.percent,
         "duration": words.duration,
         "moment": words.moment,

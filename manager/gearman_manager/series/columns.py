@@ -9,6 +9,7 @@ from gearman_manager.series.figures import COUNTERS, FUNCTION, POOL, RAN, WAITED
 from gearman_manager.series.percentiles import percentile_s
 
 Value = float | None
+Times = dict[str, Value]
 Columns = dict[str, list[Value]]
 #: The times of percentiles, by their names.
 SHARES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -18,9 +19,12 @@ MOMENTS: Final = ("starting", "idle", "busy", "wanted", "target", "waiting", "ru
 OFTEN: Final = ("done", "failed")
 RARELY: Final = ("spawned", "crashed", "grown", "shrunk")
 POOL_COLUMNS: Final = (*OFTEN, *MOMENTS, "waiting_max", "oldest_s", "memory_bytes", "cpu_cores", *RARELY, "held")
-_TIMES: Final = tuple(f"{of}_{share}_s" for of in ("waited", "ran") for share in SHARES)
-FUNCTION_COLUMNS: Final = (*COUNTERS, "waiting", "waiting_max", "running", "oldest_s", *_TIMES, "ran_mean_s")
+#: How long jobs have waited, and run.
+TIMES: Final = (*(f"{of}_{share}_s" for of in ("waited", "ran") for share in SHARES), "ran_mean_s")
+NO_TIMES: Final[Times] = dict.fromkeys(TIMES)
+FUNCTION_COLUMNS: Final = (*COUNTERS, "waiting", "waiting_max", "running", "oldest_s", *TIMES)
 _WAITED: Final = tuple(FUNCTION.place[name] for name in WAITED)
+_RAN_MS: Final = FUNCTION.place["ran_ms"]
 _RAN: Final = tuple(FUNCTION.place[name] for name in RAN)
 
 
@@ -61,13 +65,19 @@ def _of_function(point: Point, samples: int, every_s: float) -> dict[str, Value]
     told: dict[str, Value] = {name: round(get(name) * 60 / (samples * every_s), 2) for name in COUNTERS}
     told |= {name: round(get(name) / samples, 2) for name in ("waiting", "running")}
     told |= {"waiting_max": get("waiting_max"), "oldest_s": get("oldest_ms") / 1000}
+    return told | times_of(point)
+
+
+def times_of(point: Point) -> Times:
+    """The times of a function's point, by the names of `TIMES`."""
+    told: Times = {}
     for of, places in (("waited", _WAITED), ("ran", _RAN)):
         counts = [point.get(place, 0) for place in places]
         for word, share in SHARES.items():
             time_s = percentile_s(counts, share)
             told[f"{of}_{word}_s"] = None if time_s is None else float(f"{time_s:.3g}")
     ended = sum(point.get(place, 0) for place in _RAN)
-    told["ran_mean_s"] = round(get("ran_ms") / 1000 / ended, 4) if ended else None
+    told["ran_mean_s"] = round(point.get(_RAN_MS, 0) / 1000 / ended, 4) if ended else None
     return told
 
 

@@ -79,6 +79,8 @@ class Recorder:
         self.rates = Rates()
         #: Whether job servers have told of functions; None: they are not asked.
         self.has_counts: bool | None = None
+        #: How often a minute was written: of those before this number the file tells.
+        self.writings = 0
         self._minute = 0
         self._points: dict[Key, Point] = {}
         #: By series, the name of the limit that held last.
@@ -113,6 +115,11 @@ class Recorder:
     def open_point(self, key: Key) -> tuple[int, Point]:
         """The minute that is being added up, and its point so far."""
         return self._minute, dict(self._points.get(key, {}))
+
+    @property
+    def open_functions(self) -> list[str]:
+        """The functions that have a point in that minute."""
+        return [name for kind, name in self._points if kind == FUNCTION_KIND]
 
     def open_limit(self, key: Key) -> str:
         """The limit that holds, or has held last in this minute."""
@@ -243,6 +250,7 @@ class Recorder:
             return  # whether the file can be written is as unknown as before
         try:
             self._write_points(minute, points, limits, patience_s)
+            self.writings += 1
             if marks:
                 self._file.run(partial(table.add_marks, marks), patience_s)
             self._unwritten.end()

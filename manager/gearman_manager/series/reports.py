@@ -12,8 +12,9 @@ from gearman_manager.errors import NotFound
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.history_file import HistoryFile
 from gearman_manager.series import points_table as table
-from gearman_manager.series.columns import function_columns, pool_columns
+from gearman_manager.series.columns import Times, function_columns, pool_columns
 from gearman_manager.series.figures import FUNCTION, POOL, Point, unpacked
+from gearman_manager.series.function_times import FunctionTimes
 from gearman_manager.series.points_table import HOUR_S, MINUTE_S, Key
 from gearman_manager.series.ranges import Range
 from gearman_manager.series.recorder import (
@@ -52,6 +53,7 @@ class Reports:
         self._actions = actions
         self._pools = pools
         self._functions = functions
+        self._times = FunctionTimes(recorder, file)
 
     def of_pool(self, name: str, wished: Range) -> Report:
         """A pool's report.
@@ -96,6 +98,14 @@ class Reports:
         pools = pool_columns(self._points(ALL_POOLS, wished, times), EVERY_S)
         columns = function_columns(points, samples, EVERY_S) | pools
         return self._report(wished, times, columns, None) | {"counted": self._recorder.has_counts}
+
+    def function_times(self) -> Mapping[str, Times]:
+        """How long the jobs of each function have waited and run in the last 15 minutes; of others there is nothing.
+
+        Raises:
+            HistoryError: the history can't be read.
+        """
+        return self._times.of_all()
 
     def rates(self, pool: str) -> tuple[float, float] | None:
         """Jobs that the pool has done, and that failed there, per minute; None: nothing is known yet."""

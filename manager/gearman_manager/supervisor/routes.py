@@ -78,7 +78,7 @@ def serve_routes(
         dead_routes(server_jobs),
         bulk_routes(every),
         failure_routes(parts.failures, group_changes),
-        function_routes(server_jobs, submissions),
+        function_routes(server_jobs, submissions, parts.status, parts.reports),
         schedule_routes(server_jobs),
         peer_routes(parts.peers),
     )

@@ -21,6 +21,7 @@ from gearman_manager.history.action import Action
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.history_file import FILE_NAME, HistoryError, HistoryFile
 from gearman_manager.series import recorder as module
+from gearman_manager.series.columns import NO_TIMES
 from gearman_manager.series.figures import POOL, Point
 from gearman_manager.series.ranges import RANGES
 from gearman_manager.series.recorder import Recorder, Sources
@@ -39,7 +40,7 @@ class World:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = START
         clock = SimpleNamespace(time=lambda: self.now, monotonic=lambda: self.now, thread_time=time.thread_time)
-        for where in ("recorder", "reports"):
+        for where in ("recorder", "reports", "function_times"):
             monkeypatch.setattr(f"gearman_manager.series.{where}.time", clock)
         self.config = Config.model_validate({"server": {}, "history": {"functions": True}})
         self.looks: list[tuple[str, Point, str]] = [("mail", POOL.point(samples=1, done=2, idle=3, target=4), "")]
@@ -129,6 +130,25 @@ def test_functions_are_told_of_and_where_nothing_happened_it_was_nothing(world: 
     assert world.figures("ran_p50_s", "function")[-3:] == [pytest.approx(0.35, abs=0.1), None, None]
     assert world.figures("completed", "all")[-3:] == [12, 0, 0]
     assert world.reports.of_function("mail", RANGES["15m"])["counted"] is True
+
+
+def test_the_times_of_all_functions_are_those_of_the_last_minutes_and_of_the_one_that_is_not_over(world: World) -> None:
+    assert world.reports.function_times() == {}
+    world.look()
+    world.answers = {SERVER: answer({"mail": (12, 12)})}
+    for _ in range(14 * 6):  # while they are read before, at and after each end of a minute
+        world.look()
+        ran = world.reports.function_times()["mail"]
+        assert (ran["ran_p50_s"], ran["ran_mean_s"]) == (pytest.approx(0.35, abs=0.1), 0.3)
+        assert ran["waited_p50_s"] is None
+    world.look(12)
+    assert world.reports.function_times().get("mail", NO_TIMES) == NO_TIMES, "they are too old"
+    world.answers = {SERVER: answer({"mail": (24, 24)})}
+    world.look(2)
+    assert world.reports.function_times()["mail"]["ran_mean_s"] == 0.3
+    world.end()
+    world.begin()
+    assert world.reports.function_times()["mail"]["ran_mean_s"] == 0.3, "the file tells of them after a restart"
 
 
 def test_a_server_that_does_not_count_leaves_functions_unknown(world: World) -> None:
