@@ -455,7 +455,14 @@ def test_a_schedule_is_run_now(pages: Pages) -> None:
     assert (status, address.startswith("/gearman/jobs/H:")) == (303, True)
     eventually(lambda: "<td>never</td>" not in pages.page("/schedules"), "it has run")
     assert pages.post("/schedules/none/trigger")[0] == 404
-    assert f'href="{address.partition("?")[0]}"' in pages.page("/schedules")
+    handle = address.partition("?")[0].rpartition("/")[2]
+    eventually(lambda: '<span class="badge complete">' in pages.page("/schedules"), "how it ended")
+    assert pages.page("/schedules").count(f'/jobs/{handle}"') == 1
+    [listed] = request(pages.manager.folder / "run" / "control.sock", "GET", "/schedules")
+    [run] = listed["runs"]
+    assert (run["handle"], run["outcome"], run["error"]) == (handle, "complete", "")
+    assert run["started"] <= run["ended"]
+    assert " complete " in pages.manager.command("schedules").stdout
 
 
 def test_a_schedule_is_paused_and_resumed(pages: Pages) -> None:

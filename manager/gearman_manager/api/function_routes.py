@@ -14,6 +14,8 @@ from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.status import StatusReport
 from gearman_manager.control.submissions import Submissions
 from gearman_manager.errors import ManagerError
+from gearman_manager.finished.keeper import Keeper
+from gearman_manager.finished.schedule_runs import with_runs
 from gearman_manager.history.recording import say_action
 from gearman_manager.series.columns import NO_TIMES, TIMES
 from gearman_manager.series.reports import Reports
@@ -70,18 +72,18 @@ def function_routes(jobs: ServerJobs, submissions: Submissions, status: StatusRe
     return routes
 
 
-def schedule_routes(jobs: ServerJobs) -> Blueprint:
+def schedule_routes(jobs: ServerJobs, keeper: Keeper) -> Blueprint:
     """The routes below `/schedules`."""
     routes = Blueprint("schedules", __name__)
 
     @routes.get("/schedules")
     @Operation(
-        "The schedules, with their next and last runs, and since when they are paused.",
+        "The schedules, with their next run, their last ones and how these ended, and since when they are paused.",
         {200: list_of(SCHEDULE)},
         refusals=(409, 502),
     )
     def schedules() -> ResponseReturnValue:
-        return jsonify(jobs.schedules())
+        return jsonify(with_runs(jobs.schedules(), keeper))
 
     @routes.post("/schedules/trigger")
     @Operation(

@@ -163,4 +163,5 @@ SCHEDULE: Final = record(
     last_handle=TEXT,
     paused_at=or_null(MOMENT),
     server=TEXT,
+    runs=list_of(record(handle=TEXT, outcome=TEXT, started=or_null(MOMENT), ended=MOMENT, error=TEXT)),
 )

@@ -16,7 +16,7 @@ from gearman_manager.command.context import ask, mistakes_are_messages
 @click.pass_context
 @mistakes_are_messages
 def schedules(context: click.Context, as_json: bool) -> None:
-    """List the jobs that are submitted by the clock: the next run of each, and the last one.
+    """List the jobs that are submitted by the clock: the next run of each, and the last one with how it ended.
 
     They are configured under `schedules:`.
     """
@@ -69,14 +69,16 @@ def _show(rows: list[dict[str, Any]]) -> None:
     from gearman_manager.command.status_view import wide_console
     from gearman_process.values.durations import rough_duration
 
-    table = Table("schedule", "function", "next", "in", "last", "when", "missed", "unique", box=None)
+    table = Table("schedule", "function", "next", "in", "last", "ended", "when", "missed", "unique", box=None)
     for column in (table.columns[2], table.columns[4]):
         column.min_width = len("2030-01-31")  # on a narrow terminal the time stands below the date
     now = time.time()
     for row in rows:
         last = "never" if row["last_run"] is None else _clock(row["last_run"])
         due = "paused" if row["paused_at"] is not None else rough_duration(max(0.0, row["next"] - now))
-        cells = (row["schedule"], row["function"], _clock(row["next"]), due, last, row["timing"], row["missed"])
+        # Of a run that waits or runs still nothing is known.
+        ended = next((run["outcome"] for run in row["runs"][:1] if run["handle"] == row["last_handle"]), "")
+        cells = (row["schedule"], row["function"], _clock(row["next"]), due, last, ended, row["timing"], row["missed"])
         table.add_row(*map(Text, cells), Text(row["unique"]))
     wide_console().print(table)
 

@@ -14,6 +14,8 @@ from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.status import StatusReport
 from gearman_manager.dashboard.forms import address_of, done
 from gearman_manager.dashboard.rendering import SELDOM_S, page
+from gearman_manager.finished.keeper import Keeper
+from gearman_manager.finished.schedule_runs import with_runs
 from gearman_manager.history.action_log import CONDITIONS, ActionLog
 from gearman_manager.peers.watch import Peers
 
@@ -22,13 +24,14 @@ MOST_SCHEDULES: Final = 1000
 Report = Mapping[str, Any]
 
 
-def add_schedules(routes: Blueprint, jobs: ServerJobs) -> None:
+def add_schedules(routes: Blueprint, jobs: ServerJobs, keeper: Keeper) -> None:
     """The page of schedules, with a button for each."""
 
     @routes.get("/schedules")
     def schedules() -> ResponseReturnValue:
         rows = jobs.schedules()
-        return page("schedules.html", every=SELDOM_S, rows=rows[:MOST_SCHEDULES], found=len(rows))
+        shown = with_runs(rows[:MOST_SCHEDULES], keeper)
+        return page("schedules.html", every=SELDOM_S, rows=shown, found=len(rows))
 
     @routes.post("/schedules/<path:name>/trigger")
     def trigger(name: str) -> ResponseReturnValue:

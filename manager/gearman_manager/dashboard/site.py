@@ -121,7 +121,7 @@ def dashboard_routes(sources: Sources) -> Blueprint:
     add_bulk_forms(routes, sources.every)
     add_failure_pages(routes, sources.failures)
     add_failure_forms(routes, sources.group_changes)
-    add_schedules(routes, sources.jobs)
+    add_schedules(routes, sources.jobs, sources.keeper)
     add_servers(routes, sources.overview, sources.status, sources.server_facts, sources.peers)
     add_history(routes, sources.actions)
     _add_words(routes, sources.name, sources.peers)

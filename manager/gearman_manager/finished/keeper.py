@@ -142,11 +142,18 @@ class Keeper:
             raise ManagerError(f"at most {MOST_TEXT} characters of a text are looked for")
         condition = wanted.condition(before)
         listed = partial(table.listed, condition, self._young(), limit, self.privacy)
-        # Cut only now: a private value in an error is known by the workload.
-        return [
-            {**row, "error": row["error"][: table.LISTED_ERROR], "workload": row["workload"][: table.LISTED_WORKLOAD]}
-            for row in self._shown(self._file.run(listed))
-        ]
+        return self._shown_in_list(self._file.run(listed))
+
+    def last_of_schedules(self, tags: Iterable[str], limit: int) -> dict[str, list[dict[str, Any]]]:
+        """By tag, the last jobs that are over and have this tag of a schedule alone, the newest first, as `page`.
+
+        Raises:
+            HistoryError: they can't be read.
+            NotNow: none are kept.
+        """
+        self._check()
+        found = self._file.run(partial(table.last_of_schedules, list(tags), limit, self._young(), self.privacy))
+        return {tag: self._shown_in_list(rows) for tag, rows in found.items()}
 
     def attempts_of(self, handle: str) -> list[dict[str, Any]]:
         """What is kept of a job, its last attempts, the first one first; none: nothing is.
@@ -157,6 +164,13 @@ class Keeper:
         if not self.is_on:
             return []
         return self._shown(self._file.run(partial(table.attempts_of, handle, self._young())))
+
+    def _shown_in_list(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        # Cut only now: a private value in an error is known by the workload.
+        return [
+            {**row, "error": row["error"][: table.LISTED_ERROR], "workload": row["workload"][: table.LISTED_WORKLOAD]}
+            for row in self._shown(rows)
+        ]
 
     def _shown(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         turns, shown = Turns(), []

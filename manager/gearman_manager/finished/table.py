@@ -30,12 +30,18 @@ _FIELD_OF: Final = {column: {"unique_key": "unique"}.get(column, column) for col
 _TYPES: Final = dict.fromkeys(("number", "is_background", "attempt", "workload_bytes"), "INTEGER") | dict.fromkeys(
     ("at", "submitted", "started"), "REAL"
 )
+#: Before the name of a schedule in the tag of its jobs, as job servers put it there.
+SCHEDULE_TAG: Final = "schedule:"
+#: Those that may have been submitted by a schedule, in the words of the index, which serves no other condition.
+_OF_SCHEDULE: Final = f"tags >= '{TAG_MARK}{SCHEDULE_TAG}' AND tags < '{TAG_MARK}schedule;'"
 TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS finished (id INTEGER PRIMARY KEY AUTOINCREMENT, "
     + ", ".join(f"{column} {_TYPES.get(column, 'TEXT')}" for column in _COLUMNS[1:])
     + ")",
     "CREATE INDEX IF NOT EXISTS finished_by_handle ON finished (handle)",
     "CREATE INDEX IF NOT EXISTS finished_by_time ON finished (at)",
+    # Few rows have a single tag that is a schedule's: for the others it costs nothing.
+    f"CREATE INDEX IF NOT EXISTS finished_of_schedules ON finished (tags, id) WHERE {_OF_SCHEDULE}",
     "CREATE TABLE IF NOT EXISTS finished_cursors (server TEXT PRIMARY KEY, cursor TEXT) WITHOUT ROWID",
 )
 _INSERT: Final = f"INSERT INTO finished ({', '.join(_COLUMNS[1:])}) VALUES ({', '.join('?' * (len(_COLUMNS) - 1))})"
@@ -126,6 +132,14 @@ def listed(
             whole = connection.execute("SELECT error, workload FROM finished WHERE id = ?", (row["id"],)).fetchone()
             row["error"], row["workload"] = whole
     return rows
+
+
+def last_of_schedules(
+    tags: Iterable[str], limit: int, young: Young, privacy: Privacy, connection: sqlite3.Connection
+) -> dict[str, list[dict[str, Any]]]:
+    """By tag, the last jobs that are over and have this tag of a schedule alone, the newest first, as `listed`."""
+    where = f" WHERE tags = ? AND {_OF_SCHEDULE} AND follows <> 'retry'"
+    return {tag: listed((where, [TAG_MARK + tag + TAG_MARK]), young, limit, privacy, connection) for tag in tags}
 
 
 def attempts_of(handle: str, young: Young, connection: sqlite3.Connection) -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ def serve_routes(
         bulk_routes(every),
         failure_routes(parts.failures, group_changes),
         function_routes(server_jobs, submissions, parts.status, parts.reports),
-        schedule_routes(server_jobs),
+        schedule_routes(server_jobs, parts.keeper),
         peer_routes(parts.peers),
     )
     app.register_blueprint(login_routes(Login(sessions)))

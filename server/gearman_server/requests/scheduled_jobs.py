@@ -2,17 +2,25 @@
 
 If other servers have the same schedules, a job is prepared: it is inserted, but it is neither given out nor known by
 its unique key before it is certain that the run is ours.
+
+Each job has a tag that names its schedule, so that whoever keeps finished jobs knows how its runs ended.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from gearman_server.jobs.job import HELD, Job, coalescing_key
+from gearman_client.job_pairs import MAX_TAG_BYTES
+from gearman_server.jobs.job import HELD, Job, coalescing_key, extras_of
+from gearman_server.options.reading import OptionsReader
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.job import Extras
     from gearman_server.jobs.schedule_rules import ScheduleRule
     from gearman_server.requests.submissions import Submissions
+
+#: Before the schedule's name in the tag of its jobs.
+TAG_PREFIX: Final = b"schedule:"
 
 
 class ScheduledJobs:
@@ -22,6 +30,7 @@ class ScheduledJobs:
         self._submissions = submissions
         self._table, self._life = submissions.table, submissions.life
         self._prepared: set[Job] = set()
+        self._options = OptionsReader()
 
     def submit(self, rule: ScheduleRule, now: float) -> Job:
         """Submit a job, or join the one that has the unique key.
@@ -30,7 +39,7 @@ class ScheduledJobs:
             RefusedError: the function's queue is full, or its name can't be used.
         """
         plain = b"\0".join((rule.function, rule.unique, rule.workload))
-        job = self._submissions.background[rule.priority](None, plain, now)
+        job = self._submissions.background[rule.priority](None, plain, now, extras=self._extras(rule))
         assert job is not None  # without a session it would have been refused
         return job
 
@@ -50,12 +59,18 @@ class ScheduledJobs:
             return self.submit(rule, now)  # it is refused there
         job = self._table.create(function, rule.unique, rule.workload, rule.priority, None, now)
         job.is_background = True
+        job.extras = self._extras(rule)
         if key is not None:
             self._submissions.durability.share_key(job)
         self._life.hold(job)
         self._submissions.durability.acknowledge(None, job)
         self._prepared.add(job)
         return job
+
+    def _extras(self, rule: ScheduleRule) -> Extras | None:
+        """The tag of its jobs; a name that is too long for one makes none."""
+        tag = TAG_PREFIX + rule.name.encode()
+        return extras_of(self._options.read(b"tag=" + tag)) if len(tag) <= MAX_TAG_BYTES else None
 
     def is_prepared(self, job: Job) -> bool:
         """Whether the job is neither entered nor withdrawn."""

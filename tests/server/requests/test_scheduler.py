@@ -88,6 +88,18 @@ def test_the_submitted_job_has_the_values_of_the_schedule(scheduled: Callable[..
     assert broker.peer().text(b"prioritystatus").startswith(b"f\t")
 
 
+def test_a_job_has_a_tag_that_names_its_schedule_if_the_name_is_short_enough(
+    scheduled: Callable[..., BrokerHarness],
+) -> None:
+    broker = scheduled()
+    names = ["x" * 55, "x" * 56]
+    use(broker, *(ScheduleRule(name, Every(60.0), b"f") for name in ("tick", *names)))
+    broker.advance(60)
+    peer = broker.peer()
+    found = [peer.text(b"jobs count tag=schedule:" + name.encode()).split(b"\n")[0] for name in ("tick", *names)]
+    assert found == [b"waiting\t1", b"waiting\t1", b"waiting\t0"]
+
+
 def test_a_sleeping_worker_is_woken(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled()
     worker = broker.worker(b"f")
