@@ -73,7 +73,8 @@ def parse_addresses(servers: str | Address | Iterable[str | Address], tls: Tls |
     """
     if isinstance(servers, str | Address):
         servers = [servers]
-    if not isinstance(servers, Iterable) or isinstance(servers, bytes):
+    # Not `isinstance(servers, Iterable)`: that is six calls in Python, and a forked worker pays each with some pages.
+    if not hasattr(servers, "__iter__") or isinstance(servers, bytes):
         raise AddressError(f"{servers!r} is no list of job servers: expected host:port, or a list of them")
     found: dict[Address, None] = {}
     for server in servers:

@@ -22,6 +22,9 @@ FORGET_AFTER_S: Final = 300.0
 #: The most servers that are learned: what a peer tells has to have a bound.
 MAX_LEARNED: Final = 64
 
+#: The beginning of the only row of a server without a cluster: its id.
+_NO_CLUSTER: Final = b"0\t"
+
 
 class Known(NamedTuple):
     """All servers that are known.
@@ -62,13 +65,15 @@ class Roster:
         Raises:
             ProtocolError: it makes no sense.
         """
+        if table.startswith(_NO_CLUSTER):
+            return False  # the common case is cheap: a worker pays for each function that it calls
         try:
             servers = parse_servers(table)
         except ValueError as error:
             raise ProtocolError(f"the server's SERVERS makes no sense: {error}") from error
         teller = next((server for server in servers if server.is_this), None)
-        if teller is None or not teller.id:
-            return False  # it has no cluster
+        if teller is None:
+            return False
         own_address = _address(teller, told_by)
         if own_address is None or (told_by.tls is not None and own_address.port != told_by.port):
             return False  # we could not reach the others as it names them: not from here, or not with TLS

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import repeat
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from gearman_client.errors import ProtocolError
 from gearman_client.extensions import (
@@ -49,12 +49,11 @@ class GrabRequest:
         return True
 
 
-class Assign(Protocol):
-    """The link's way to take a job."""
+class Assigned(Protocol):
+    """A link that takes jobs."""
 
-    def __call__(
-        self, handle: bytes, function: bytes, unique: bytes, workload: bytes, make: MakeJob = ...
-    ) -> WorkerJob: ...
+    def assign(self, handle: bytes, function: bytes, unique: bytes, workload: bytes, make: MakeJob = ...) -> WorkerJob:
+        """Take a job; it is made by `make`."""
 
 
 def plain_jobs(link: JobLink, functions: Mapping[bytes, str], bodies: Iterable[bytes]) -> list[WorkerJob]:
@@ -94,46 +93,50 @@ def jobs_of_list(link: JobLink, functions: Mapping[bytes, str], body: bytes) -> 
     return list(map(WorkerJob, repeat(link), names[:count], repeat(name), names[count:], workloads, repeat(1)))
 
 
-def assignment_handlers(assign: Assign) -> dict[int, Callable[[bytes], None]]:
-    """By packet type: takes the body of such a packet, and gives `assign` the job.
+def _on_assign(link: Assigned, body: bytes) -> None:
+    handle, function, workload = split_arguments(PacketType.JOB_ASSIGN, body)
+    link.assign(handle, function, b"", workload)
 
-    The handlers raise ProtocolError if the body is none of that packet.
-    """
 
-    def on_assign(body: bytes) -> None:
-        handle, function, workload = split_arguments(PacketType.JOB_ASSIGN, body)
-        assign(handle, function, b"", workload)
+def _on_assign_unique(link: Assigned, body: bytes) -> None:
+    handle, function, unique, workload = split_arguments(PacketType.JOB_ASSIGN_UNIQ, body)
+    link.assign(handle, function, unique, workload)
 
-    def on_assign_unique(body: bytes) -> None:
-        handle, function, unique, workload = split_arguments(PacketType.JOB_ASSIGN_UNIQ, body)
-        assign(handle, function, unique, workload)
 
-    def on_assign_all(body: bytes) -> None:
-        handle, function, unique, _reducer, workload = split_arguments(PacketType.JOB_ASSIGN_ALL, body)
-        assign(handle, function, unique, workload)
+def _on_assign_all(link: Assigned, body: bytes) -> None:
+    handle, function, unique, _reducer, workload = split_arguments(PacketType.JOB_ASSIGN_ALL, body)
+    link.assign(handle, function, unique, workload)
 
-    def on_assign_attempt(body: bytes) -> None:
-        arguments = body.split(b"\0", JOB_ASSIGN_ATTEMPT_ARGUMENTS - 1)
-        if len(arguments) != JOB_ASSIGN_ATTEMPT_ARGUMENTS:
-            raise ProtocolError(_NO_ATTEMPT)
-        handle, function, unique, attempt, workload = arguments
-        job = assign(handle, function, unique, workload)
-        job.attempt = 1 if attempt == b"1" else whole_number(attempt, "attempt")
 
-    def on_assign_with(body: bytes) -> None:
-        try:
-            handle, function, unique, attempt, rest = body.split(b"\0", JOB_ASSIGN_WITH_START)
-            encoded, workload = cut_pairs(rest)
-            pairs = split_pairs(encoded)
-        except ValueError as error:
-            raise ProtocolError(f"a JOB_ASSIGN_WITH that can't be read: {error}") from None
-        job = assign(handle, function, unique, workload, partial(JobWithOptions, pairs))
-        job.attempt = whole_number(attempt, "attempt")
+def _on_assign_attempt(link: Assigned, body: bytes) -> None:
+    arguments = body.split(b"\0", JOB_ASSIGN_ATTEMPT_ARGUMENTS - 1)
+    if len(arguments) != JOB_ASSIGN_ATTEMPT_ARGUMENTS:
+        raise ProtocolError(_NO_ATTEMPT)
+    handle, function, unique, attempt, workload = arguments
+    job = link.assign(handle, function, unique, workload)
+    job.attempt = 1 if attempt == b"1" else whole_number(attempt, "attempt")
 
-    return {
-        PacketType.JOB_ASSIGN: on_assign,
-        PacketType.JOB_ASSIGN_UNIQ: on_assign_unique,
-        PacketType.JOB_ASSIGN_ALL: on_assign_all,
-        JOB_ASSIGN_ATTEMPT: on_assign_attempt,
-        JOB_ASSIGN_WITH: on_assign_with,
-    }
+
+def _on_assign_with(link: Assigned, body: bytes) -> None:
+    try:
+        handle, function, unique, attempt, rest = body.split(b"\0", JOB_ASSIGN_WITH_START)
+        encoded, workload = cut_pairs(rest)
+        pairs = split_pairs(encoded)
+    except ValueError as error:
+        raise ProtocolError(f"a JOB_ASSIGN_WITH that can't be read: {error}") from None
+    job = link.assign(handle, function, unique, workload, partial(JobWithOptions, pairs))
+    job.attempt = whole_number(attempt, "attempt")
+
+
+#: By packet type: the function or method that a link has for the body.
+Handlers = Mapping[int, Callable[[Any, bytes], None]]
+
+#: By packet type: takes the body of such a packet, and gives the link the job. They raise ProtocolError if the body is
+#: none of that packet.
+ASSIGNMENT_HANDLERS: Final[Handlers] = {
+    PacketType.JOB_ASSIGN: _on_assign,
+    PacketType.JOB_ASSIGN_UNIQ: _on_assign_unique,
+    PacketType.JOB_ASSIGN_ALL: _on_assign_all,
+    JOB_ASSIGN_ATTEMPT: _on_assign_attempt,
+    JOB_ASSIGN_WITH: _on_assign_with,
+}

@@ -14,7 +14,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
-from gearman_client.address import Address, parse_addresses
+from gearman_client.address import Address
 from gearman_client.arguments import to_limit
 from gearman_client.connection.roster import Roster
 from gearman_client.exclusive import Exclusive
@@ -35,16 +35,15 @@ Link = TypeVar("Link", bound=OrphanLink)
 
 
 class BaseWorker(Generic[Link]):
-    """Holds a link to every job server in `servers`. The links connect and reconnect while the worker asks for jobs.
+    """Holds a link to every job server at `addresses`. The links connect and reconnect while the worker asks for jobs.
 
     Raises:
-        AddressError: `servers` is not a list of addresses.
         ArgumentError: the client id or the namespace can't be sent.
     """
 
     def __init__(
         self,
-        servers: Servers,
+        addresses: tuple[Address, ...],
         settings: WorkerSettings,
         observer: WorkerObserver | None,
         new_link: Callable[[Address, LinkContext], Link],
@@ -57,10 +56,10 @@ class BaseWorker(Generic[Link]):
         self._readiness = readiness or Readiness()
         self._context = LinkContext(settings, observer or LoggingObserver(), self._readiness)
         self._new_link = new_link
-        roster = Roster(parse_addresses(servers))
+        roster = Roster(addresses)
         if settings.discover:
             self._context.roster = roster
-        self._version, addresses, _ = roster.known
+        self._version = roster.known.version
         self._links: Sequence[Link] = tuple(new_link(address, self._context) for address in addresses)
         self._context.orphans.links = lambda: self._links
         self._is_stopping = False

@@ -205,10 +205,11 @@ class ConcurrentLink(OrphanLink):
         if self._asked:
             self._reply_by = monotonic() + self._context.settings.reply_timeout_s
 
-    def _assign(
+    def assign(
         self, handle: bytes, function: bytes, unique: bytes, workload: bytes, make: MakeJob = WorkerJob
     ) -> WorkerJob:
-        job = super()._assign(handle, function, unique, workload, make)
+        """Take a job; others may follow."""
+        job = super().assign(handle, function, unique, workload, make)
         self._assigned = None
         self._unanswered += 1
         self._arrived.append(job)

@@ -16,7 +16,7 @@ from math import inf
 from time import monotonic
 from typing import Final
 
-from gearman_client.address import Address
+from gearman_client.address import Address, parse_addresses
 from gearman_client.worker.base_worker import BaseWorker, Servers
 from gearman_client.worker.concurrent_link import ConcurrentLink
 from gearman_client.worker.link_context import LinkContext
@@ -47,7 +47,7 @@ class ConcurrentWorker(BaseWorker[ConcurrentLink]):
         def new_link(address: Address, context: LinkContext) -> ConcurrentLink:
             return ConcurrentLink(address, context, self.wake)
 
-        super().__init__(servers, settings, observer, new_link, readiness)
+        super().__init__(parse_addresses(servers), settings, observer, new_link, readiness)
         self._was_woken = False
         #: The index of the link to ask next.
         self._next = 0

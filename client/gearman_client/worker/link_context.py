@@ -69,8 +69,9 @@ class LinkContext:
     def learn(self, told_by: Address, table: bytes) -> None:
         """Take in what a server tells of its cluster."""
         if self.roster is not None:
-            self.roster.learn(told_by, table, monotonic())
-            self.orphans.note_dead(self.roster.dead)
+            is_of_cluster = self.roster.learn(told_by, table, monotonic())
+            if is_of_cluster or self.roster.dead:
+                self.orphans.note_dead(self.roster.dead)
 
     def backoff_s(self, failures: int) -> float:
         """The pause after so many connections and attempts in a row that ended early."""

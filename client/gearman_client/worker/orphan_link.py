@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from functools import partial
 from time import monotonic
+from typing import ClassVar
 
 from gearman_client.address import Address
 from gearman_client.connection.connection import Connection
-from gearman_client.extensions import JOBS_COMPLETE, ORPHAN_WORK, STORE_ID
+from gearman_client.extensions import JOB_STOPPING, JOBS_COMPLETE, ORPHAN_WORK, SERVERS, STORE_ID
 from gearman_client.packet import HEADER_BYTES, encode_request
 from gearman_client.text import to_text
+from gearman_client.worker.assignments import Handlers
 from gearman_client.worker.link_context import LinkContext
 from gearman_client.worker.link_state import LinkState
 from gearman_client.worker.orphans import TELL_S, SentAnswer, SentAnswers
@@ -34,12 +36,24 @@ class OrphanLink(ServerLink):
         #: Whether the server was declared dead by the others, though its connection is there: it stands still, say.
         self._is_dead = False
         self._sent = SentAnswers()
-        self._handlers[STORE_ID] = self._on_store_id
 
     def _on_store_id(self, body: bytes) -> None:
         self.store_id = self._former_store_id = body
         self._is_greeted = True
         self._context.orphans.greet(self, monotonic())
+
+    def _on_servers(self, body: bytes) -> None:
+        self._context.learn(self.address, body)
+
+    def _on_stopping(self, body: bytes) -> None:
+        self._stops.note(body)
+
+    _handlers: ClassVar[Handlers] = {
+        **ServerLink._handlers,
+        JOB_STOPPING: _on_stopping,
+        SERVERS: _on_servers,
+        STORE_ID: _on_store_id,
+    }
 
     # --- as the jobs see it
 

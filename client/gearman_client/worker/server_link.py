@@ -6,19 +6,18 @@ The worker decides which link to ask and when. A link waits only for the answer 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from math import inf
 from time import monotonic
-from typing import Final
+from typing import ClassVar, Final
 
 from gearman_client.address import Address
 from gearman_client.connection.connecting import ConnectAttempt
 from gearman_client.connection.connection import Connection
 from gearman_client.errors import ConnectionLost, CouldNotConnect, ProtocolError, Timeout
-from gearman_client.extensions import JOB_ATTEMPT_OPTION, JOB_STOPPING, OWN_STOPS_OPTION, SERVERS
+from gearman_client.extensions import JOB_ATTEMPT_OPTION, OWN_STOPS_OPTION
 from gearman_client.packet import Packet, PacketType, encode_request
 from gearman_client.text import to_argument, to_text
-from gearman_client.worker.assignments import GrabRequest, MakeJob, assignment_handlers
+from gearman_client.worker.assignments import ASSIGNMENT_HANDLERS, GrabRequest, Handlers, MakeJob
 from gearman_client.worker.heard_stops import HeardStops
 from gearman_client.worker.link_context import KNOWN_OPTIONS, UNKNOWN_OPTION, LinkContext
 from gearman_client.worker.link_state import LinkEvent, LinkState, next_state
@@ -31,7 +30,6 @@ MAX_UNSENT_BYTES: Final = 1024 * 1024
 MAX_PACKETS_BEFORE_REPLY: Final = 2000
 
 _PRE_SLEEP: Final = encode_request(PacketType.PRE_SLEEP)
-_PROBE: Final = b"greeting"
 
 
 class ServerLink:
@@ -43,7 +41,8 @@ class ServerLink:
         self.state = LinkState.DOWN
         self.server_is_ours = self.takes_lists = False
         self.done: list[WorkerJob] = []
-        self.extensions, self.former_extensions = set[bytes](), frozenset[bytes]()
+        self.extensions: set[bytes] = set()
+        self.former_extensions: frozenset[bytes] = frozenset()
         self.due_at, self._context = 0.0, context
         self._attempt: ConnectAttempt | None = None
         #: The number of connections and attempts in a row that ended early.
@@ -55,16 +54,6 @@ class ServerLink:
         self._stops = HeardStops()
         self._probe = Probe(context.settings)
         self._grab = GrabRequest(unique=context.settings.grab_unique)
-        self._handlers: Final[dict[int, Callable[[bytes], None]]] = {
-            PacketType.NO_JOB: self._on_no_job,
-            PacketType.NOOP: self._on_noop,
-            PacketType.OPTION_RES: self._on_option,
-            PacketType.ECHO_RES: self._on_echo,
-            PacketType.ERROR: self._on_error,
-            JOB_STOPPING: self._stops.note,
-            SERVERS: partial(context.learn, address),
-            **assignment_handlers(self._assign),
-        }
 
     @property
     def can_go_on(self) -> bool:
@@ -141,7 +130,7 @@ class ServerLink:
         if settings.job_attempt and settings.grab_unique:
             connection.queue(encode_request(PacketType.OPTION_REQ, JOB_ATTEMPT_OPTION))
         else:
-            connection.queue(encode_request(PacketType.ECHO_REQ, _PROBE))
+            connection.queue(encode_request(PacketType.ECHO_REQ, b"greeting"))
         for function in self._context.functions:
             connection.queue(encode_request(PacketType.CAN_DO, function))
         connection.flush()
@@ -274,7 +263,7 @@ class ServerLink:
             handler = self._handlers.get(packet_type)
             if handler is None:
                 raise ProtocolError(f"a worker does not expect packet type {packet_type}")
-            handler(body)
+            handler(self, body)
 
     def _replied(self, event: LinkEvent) -> None:
         """A grab was answered, so the server has read everything sent before it."""
@@ -297,9 +286,10 @@ class ServerLink:
         else:
             self._was_heard()
 
-    def _assign(
+    def assign(
         self, handle: bytes, function: bytes, unique: bytes, workload: bytes, make: MakeJob = WorkerJob
     ) -> WorkerJob:
+        """Take the job that the server gives."""
         self._replied(LinkEvent.ASSIGNED)
         name = self._context.functions.get(function) or to_text(function)
         self._assigned = job = make(self, handle, name, unique, workload)
@@ -342,6 +332,16 @@ class ServerLink:
             return
         code, _, text = body.partition(b"\0")
         self._context.observer.server_error(self.address, to_text(code), to_text(text))
+
+    #: The class's, not the link's: a bound method counts a reference, on the page of its function.
+    _handlers: ClassVar[Handlers] = {
+        PacketType.NO_JOB: _on_no_job,
+        PacketType.NOOP: _on_noop,
+        PacketType.OPTION_RES: _on_option,
+        PacketType.ECHO_RES: _on_echo,
+        PacketType.ERROR: _on_error,
+        **ASSIGNMENT_HANDLERS,
+    }
 
     # --- losing
 

@@ -8,7 +8,7 @@ link still waits for nothing but the answer to its own grab.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from gearman_client.address import Address
 from gearman_client.errors import ProtocolError
@@ -27,7 +27,7 @@ from gearman_client.extensions import (
 )
 from gearman_client.packet import Packet, PacketType, encode_request
 from gearman_client.text import to_text
-from gearman_client.worker.assignments import MakeJob, jobs_of_list, plain_jobs
+from gearman_client.worker.assignments import Handlers, MakeJob, jobs_of_list, plain_jobs
 from gearman_client.worker.link_context import LinkContext
 from gearman_client.worker.link_state import LinkEvent, LinkState
 from gearman_client.worker.orphan_link import OrphanLink
@@ -50,8 +50,6 @@ class SetLink(OrphanLink):
         self._arrived: list[WorkerJob] = []
         #: The number of jobs of the answer that have yet to come.
         self._to_come = 0
-        self._handlers[JOBS_ASSIGNED] = self._on_set
-        self._handlers[PLAIN_JOBS_ASSIGNED] = self._on_plain_set
 
     # --- greeting and registering
 
@@ -172,11 +170,12 @@ class SetLink(OrphanLink):
         self._arrived = jobs_of_list(self, self._context.functions, body)
         self._replied(LinkEvent.ASSIGNED)
 
-    def _assign(
+    def assign(
         self, handle: bytes, function: bytes, unique: bytes, workload: bytes, make: MakeJob = WorkerJob
     ) -> WorkerJob:
+        """Take a job: the only one of an answer, or the next of its set."""
         if not self._to_come:
-            return super()._assign(handle, function, unique, workload, make)
+            return super().assign(handle, function, unique, workload, make)
         name = self._context.functions.get(function) or to_text(function)
         job = make(self, handle, name, unique, workload)
         self._arrived.append(job)
@@ -184,6 +183,13 @@ class SetLink(OrphanLink):
         if not self._to_come:
             self._replied(LinkEvent.ASSIGNED)
         return job
+
+    _handlers: ClassVar[Handlers] = {
+        **OrphanLink._handlers,
+        PacketType.OPTION_RES: _on_option,
+        JOBS_ASSIGNED: _on_set,
+        PLAIN_JOBS_ASSIGNED: _on_plain_set,
+    }
 
     def _forget_connection(self) -> None:
         super()._forget_connection()

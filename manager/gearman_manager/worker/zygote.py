@@ -136,6 +136,7 @@ class Zygote:
         # All workers share the objects that are alive now: to collect or move them there would only unshare pages.
         gc.collect()
         self._generators = find_generators()
+        _forget_lookups()
         gc.freeze()
         channel.send(
             self._sock,
@@ -227,6 +228,16 @@ class Zygote:
                 signalled = result.si_code != os.CLD_EXITED
                 status = -result.si_status if signalled else result.si_status
                 channel.send(self._sock, {"type": "exited", "pid": result.si_pid, "status": status})
+
+
+def _forget_lookups() -> None:
+    """Empty the interpreter's table of looked-up attributes.
+
+    The imports have filled it. Each look-up of a worker that took another's place would count down the references of
+    that one's name, which lies on a page of its own: 200 kB in each worker. Since Python 3.12 names are not counted.
+    """
+    if sys.version_info < (3, 12):
+        sys._clear_type_cache()
 
 
 def _reported(
