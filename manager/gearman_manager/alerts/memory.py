@@ -51,12 +51,15 @@ class Memory:
     pools: dict[str, PoolMemory] = field(default_factory=dict)
     functions: dict[str, FunctionMemory] = field(default_factory=dict)
     servers: dict[str, ServerMemory] = field(default_factory=dict)
+    #: Since when each manager does not answer.
+    peers: dict[str, float | None] = field(default_factory=dict)
 
     def take_in(self, seen: Snapshot, failures_window_s: float) -> None:
         """Remember a look."""
         _keep_only(self.pools, seen.pools)
         _keep_only(self.functions, seen.functions)
         _keep_only(self.servers, seen.servers)
+        _keep_only(self.peers, seen.peers)
         for name, function in seen.functions.items():
             memory = self.functions.setdefault(name, FunctionMemory(active_at=seen.now))
             _take_in_function(memory, function, seen.now)
@@ -66,6 +69,9 @@ class Memory:
             of_server = self.servers.setdefault(name, ServerMemory())
             of_server.down_since = _since(of_server.down_since, server.is_answering is False, seen.now)
             of_server.trouble_since = _since(of_server.trouble_since, bool(server.trouble), seen.now)
+
+        for name, peer in seen.peers.items():
+            self.peers[name] = _since(self.peers.get(name), peer.is_answering is False, seen.now)
 
     def _take_in_pool(self, name: str, pool: PoolView, seen: Snapshot, window_s: float) -> None:
         memory = self.pools.setdefault(name, PoolMemory(ended=pool.ended))

@@ -24,7 +24,7 @@ class Finding:
     """One trouble."""
 
     rule: str
-    kind: str  #: `function`, `pool` or `job server`
+    kind: str  #: `function`, `pool`, `job server` or `manager`
     name: str
     since: float  #: monotonic seconds
     text: str
@@ -126,6 +126,14 @@ def _server_down(rules: AlertRules, seen: Snapshot, memory: Memory) -> Iterator[
             yield Finding("server_down", "job server", name, since, "it does not answer", "", "gearman-manager status")
 
 
+def _peer_down(rules: AlertRules, seen: Snapshot, memory: Memory) -> Iterator[Finding]:
+    for name, peer in seen.peers.items() if rules.peer_down is not None else ():
+        since = memory.peers[name]
+        if since is not None and rules.peer_down is not None and seen.now - since >= rules.peer_down:
+            text, look = "it does not answer", "gearman-manager peers"
+            yield Finding("peer_down", "manager", name, since, text, peer.error, look)
+
+
 def _store(rules: AlertRules, seen: Snapshot, memory: Memory) -> Iterator[Finding]:
     for name, server in seen.servers.items() if rules.store else ():
         since = memory.servers[name].trouble_since
@@ -135,4 +143,4 @@ def _store(rules: AlertRules, seen: Snapshot, memory: Memory) -> Iterator[Findin
 
 
 Rule = Callable[[AlertRules, Snapshot, Memory], Iterator[Finding]]
-_RULES: Final[tuple[Rule, ...]] = (_store, _server_down, _crash_loop, _failures, _dead, _waiting, _no_jobs)
+_RULES: Final[tuple[Rule, ...]] = (_store, _server_down, _peer_down, _crash_loop, _failures, _dead, _waiting, _no_jobs)

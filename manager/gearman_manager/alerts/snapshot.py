@@ -39,6 +39,14 @@ class ServerView:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerView:
+    """Another manager."""
+
+    is_answering: bool | None = None  #: None: not known yet
+    error: str = ""  #: why it does not
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A background job that has failed for good."""
 
@@ -57,5 +65,6 @@ class Snapshot:
     pools: Mapping[str, PoolView] = field(default_factory=dict)
     functions: Mapping[str, FunctionView] = field(default_factory=dict)
     servers: Mapping[str, ServerView] = field(default_factory=dict)
+    peers: Mapping[str, PeerView] = field(default_factory=dict)
     letters: Sequence[DeadLetter] = ()  #: of the last hour at least
     pages: str = ""  #: the address of the pages, with a slash at its end; empty: there are none

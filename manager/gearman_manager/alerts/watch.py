@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -17,7 +17,7 @@ from gearman_manager.alerts.memory import Memory
 from gearman_manager.alerts.named_targets import targets_of
 from gearman_manager.alerts.rules import failures_of, findings
 from gearman_manager.alerts.server_questions import ServerQuestions
-from gearman_manager.alerts.snapshot import FunctionView, PoolView, ServerView, Snapshot
+from gearman_manager.alerts.snapshot import FunctionView, PeerView, PoolView, ServerView, Snapshot
 from gearman_manager.alerts.wording import compose
 from gearman_manager.code.generations import Generations
 from gearman_manager.config import Config
@@ -46,7 +46,8 @@ class Mutes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The live objects. `config` gives the configuration in force, `pages` the address of the pages."""
+    """The live objects. `config` gives the configuration in force, `pages` the address of the pages, `peers` by name
+    whether other managers answer, and why not."""
 
     config: Callable[[], Config]
     generations: Generations
@@ -54,6 +55,7 @@ class Watched:
     queues: Queues
     mutes: Mutes
     pages: Callable[[], str | None]
+    peers: Callable[[], Mapping[str, tuple[bool | None, str]]]
 
 
 class AlertWatch:
@@ -128,6 +130,7 @@ class AlertWatch:
             pools={pool.name: self._pool(pool) for pool in self._sources.workforce.active},
             functions=self._functions,
             servers={str(each.address): ServerView(each.is_answering, each.trouble) for each in queues.servers},
+            peers={name: PeerView(*state) for name, state in self._sources.peers().items()},
             letters=[each for each in self._questions.letters if not self._is_muted(each.handle, unix_now)],
             pages=self._sources.pages() or "",
         )

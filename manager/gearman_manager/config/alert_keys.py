@@ -98,6 +98,9 @@ class AlertRules(Section):
     server_down: v.PositiveDuration | None = Field(
         default=None, description="A job server has not answered for this long.", examples=["30s"]
     )
+    peer_down: v.PositiveDuration | None = Field(
+        default=None, description="A manager of `control.peers` has not answered for this long.", examples=["30s"]
+    )
     store: v.Flag = Field(
         default=False,
         description="A job server can't do all of its work: its store can't be written, for instance.",
@@ -144,6 +147,11 @@ class Alerts(Section):
     def is_on(self) -> bool:
         """Whether there is anything to do."""
         return self.rules.is_any and self.to != AlertTargets()
+
+    @property
+    def peer_patience_s(self) -> float | None:
+        """How soon somebody is to hear that another manager is down; None: nobody is."""
+        return self.rules.peer_down if self.is_on else None
 
 
 class OpenTelemetry(Section):

@@ -1,4 +1,5 @@
-"""Asks each peer again and again, and keeps its last word: often while somebody looks, and seldom else."""
+"""Asks each peer again and again, and keeps its last word: often while somebody looks, and seldom else, unless an alert
+needs to know."""
 
 from __future__ import annotations
 
@@ -44,7 +45,10 @@ def peers_of(config: Config, tokens: Sequence[str]) -> list[Peer]:
 class Peers:
     """The peers, in the order of the configuration."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: Callable[[], float | None] = lambda: None) -> None:
+        """`patience_s` says how soon a peer that is down must be noticed, whether somebody looks or not; None: only if
+        somebody looks."""
+        self._patience_s = patience_s
         #: Makes this manager's summary.
         self.own: Callable[[], Summary] = dict
         self._watches: list[_Watch] = []
@@ -55,6 +59,8 @@ class Peers:
         kept = {watch.peer: watch for watch in self._watches}
         for peer in kept.keys() - set(peers):
             kept[peer].close()
+        for watch in kept.values():
+            watch.wake()  # the alerts may have changed too
         self._watches = [kept.get(peer) or _Watch(peer, self._pause_s) for peer in peers]
 
     def close(self) -> None:
@@ -68,7 +74,7 @@ class Peers:
 
     def report(self) -> list[Report]:
         """This manager, then its peers. Every text of theirs is as they wrote it: escape it."""
-        was_seldom = self._pause_s() == SELDOM_S
+        was_seldom = self._pause_s() > EVERY_S
         self._looked_at = time.monotonic()
         if was_seldom:
             for watch in self._watches:
@@ -78,8 +84,15 @@ class Peers:
         first = {"url": "", "name": "", "self": True, "up": True, "since": own["since"], "asked": None, "error": ""}
         return [{**first, "summary": own}, *(watch.report(me) for watch in self._watches)]
 
+    def states(self) -> dict[str, tuple[bool | None, str]]:
+        """By name, whether each peer answers, and why not; None: it is not known yet."""
+        return {watch.name: (watch.is_up, watch.error) for watch in self._watches}
+
     def _pause_s(self) -> float:
-        return EVERY_S if time.monotonic() - self._looked_at < LOOKS_FOR_S else SELDOM_S
+        if time.monotonic() - self._looked_at < LOOKS_FOR_S:
+            return EVERY_S
+        patience_s = self._patience_s()
+        return SELDOM_S if patience_s is None else min(max(patience_s / 2, EVERY_S), SELDOM_S)
 
 
 class _Watch:
@@ -88,13 +101,18 @@ class _Watch:
     def __init__(self, peer: Peer, pause_s: Callable[[], float]) -> None:
         self.peer = peer
         self._pause_s = pause_s
-        self._is_up: bool | None = None
+        self.is_up: bool | None = None
         self._since: float | None = None
         self._asked: float | None = None
         self._summary: Summary | None = None
-        self._error = ""
+        self.error = ""
         self._wanted = gevent.event.Event()
         self._greenlet = gevent.spawn(self._run)
+
+    @property
+    def name(self) -> str:
+        """Tells it from all others."""
+        return f"{self.peer.name} {self.peer.url}".lstrip()
 
     def wake(self) -> None:
         """Ask now, unless it is asked just now."""
@@ -110,10 +128,10 @@ class _Watch:
             "url": self.peer.url,
             "name": self.peer.name,
             "self": summary is not None and (summary["name"], summary["since"]) == me,
-            "up": self._is_up,
+            "up": self.is_up,
             "since": self._since,
             "asked": self._asked,
-            "error": self._error,
+            "error": self.error,
             "summary": summary,
         }
 
@@ -130,16 +148,16 @@ class _Watch:
         try:
             summary = ask(self.peer.url, self.peer.token, self.peer.ca_file)
         except NoAnswer as error:
-            self._error = str(error)[:_LONGEST_REASON]
-            if self._is_up is not False:
-                _log.warning("the peer %s: %s", self.peer.url, self._error)
+            self.error = str(error)[:_LONGEST_REASON]
+            if self.is_up is not False:
+                _log.warning("the peer %s: %s", self.peer.url, self.error)
             self._note(is_up=False)
             return
-        if self._is_up is False:
+        if self.is_up is False:
             _log.info("the peer %s is back", self.peer.url)
-        self._summary, self._error, self._asked = summary, "", round(time.time(), 1)
+        self._summary, self.error, self._asked = summary, "", round(time.time(), 1)
         self._note(is_up=True)
 
     def _note(self, *, is_up: bool) -> None:
-        if self._is_up is not is_up:
-            self._is_up, self._since = is_up, round(time.time(), 1)
+        if self.is_up is not is_up:
+            self.is_up, self._since = is_up, round(time.time(), 1)

@@ -119,7 +119,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     recorder = make_recorder(history, arrangement, generations, queues, job_servers, samples)
     reports = make_reports(recorder, history, actions, generations, workforce)
     sessions = Sessions(SessionFile(run_folder.session_file))
-    peers = Peers()
+    peers = Peers(lambda: arrangement.config.alerts.peer_patience_s)
     control = ControlServer(
         run_folder.socket, app, Gate(sessions, lambda config, shown: peers.use(peers_of(config, shown.peer_tokens)))
     )
@@ -147,7 +147,15 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     finished.subscribe(failures.receive)
     deliveries = Deliveries()
     questions = ServerQuestions(server_jobs.page, lambda: list(map(str, ours())))
-    watched = Watched(lambda: arrangement.config, generations, workforce, queues, failures.mutes, lambda: control.url)
+    watched = Watched(
+        lambda: arrangement.config,
+        generations,
+        workforce,
+        queues,
+        failures.mutes,
+        lambda: control.url,
+        peers.states,
+    )
     alerts = AlertWatch(watched, questions, deliveries)
 
     telemetry = SenderProcess(

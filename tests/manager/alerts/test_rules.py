@@ -9,7 +9,7 @@ import pytest
 
 from gearman_manager.alerts.memory import Memory
 from gearman_manager.alerts.rules import Finding, failures_of, findings
-from gearman_manager.alerts.snapshot import DeadLetter, FunctionView, PoolView, ServerView, Snapshot
+from gearman_manager.alerts.snapshot import DeadLetter, FunctionView, PeerView, PoolView, ServerView, Snapshot
 from gearman_manager.config.alert_keys import AlertRules
 
 UNIX = 1_700_000_000.0
@@ -156,6 +156,19 @@ def test_a_server_that_is_down_for_long_enough_is_found() -> None:
     *quiet, down, up = found({"server_down": "30s"}, looks)
     assert (quiet, up) == ([[], [], [], []], [])
     assert [(finding.name, finding.since) for finding in down] == [("a:4730", 50)]
+
+
+def test_a_manager_that_is_down_for_long_enough_is_found_with_the_reason() -> None:
+    def peer(at: float, is_answering: bool | None) -> Snapshot:
+        return look(at, peers={"b https://b:4780": PeerView(is_answering, "" if is_answering else "refused")})
+
+    looks = [peer(0, None), peer(50, False), peer(79, False), peer(80, False), peer(81, True), peer(82, False)]
+    *quiet, down, up, again = found({"peer_down": "30s"}, looks)
+    assert (quiet, up, again) == ([[], [], []], [], [])
+    [finding] = down
+    assert (finding.kind, finding.name, finding.since) == ("manager", "b https://b:4780", 50)
+    assert (finding.last_error, finding.look) == ("refused", "gearman-manager peers")
+    assert found({"server_down": "30s"}, looks) == [[]] * 6
 
 
 def test_a_server_in_trouble_is_found_with_its_reason() -> None:

@@ -36,6 +36,7 @@ class Stage:
         self.queue = FunctionQueue()
         self.server = SimpleNamespace(address="a:4730", is_answering=True, trouble="")
         self.away: list[str] = []
+        self.peers: dict[str, tuple[bool | None, str]] = {"b https://b:4780": (True, "")}
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.pages: dict[str, list[dict[str, Any]]] = {"jobs": [], "dead": []}
         self.mutes = Mutes(lambda: {"mail"})
@@ -44,7 +45,7 @@ class Stage:
         queues = SimpleNamespace(servers=[self.server], of=lambda _: self.queue, away=self.away)
         generations = SimpleNamespace(current=SimpleNamespace(layout=layout))
         live = cast(Any, generations), cast(Any, workforce), cast(Any, queues)
-        watched = Watched(self.config, *live, self.mutes, lambda: "http://h:1/")
+        watched = Watched(self.config, *live, self.mutes, lambda: "http://h:1/", lambda: self.peers)
         questions = ServerQuestions(self.page, lambda: ["a:4730"])
         self.deliveries = Deliveries((0.05,))
         self.watch = AlertWatch(watched, questions, self.deliveries)
@@ -181,6 +182,16 @@ def test_while_a_server_is_away_what_waits_there_is_not_solved(stage: Stage) -> 
         while not any("server_down" in message["subject"] for message in stage.hook.received):
             gevent.sleep(0.01)
     assert not any(alert["state"] == "solved" for message in stage.hook.received for alert in message["alerts"])
+
+
+def test_a_manager_that_is_down_is_told_and_so_is_its_return(stage: Stage) -> None:
+    stage.rules = {"peer_down": "100ms"}
+    stage.peers["b https://b:4780"] = (False, "https://b:4780 refuses the connection")
+    alert = stage.alert("new")
+    assert (alert["kind"], alert["name"]) == ("manager", "b https://b:4780")
+    assert alert["last_error"] == "https://b:4780 refuses the connection"
+    stage.peers["b https://b:4780"] = (True, "")
+    assert stage.alert("solved")["rule"] == "peer_down"
 
 
 def test_when_a_server_stays_away_the_others_alone_count(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,7 @@ alerts:
     crash_loop: true
     no_jobs: {send_email: 1h}
     server_down: 30s
+    peer_down: 30s
     store: true
   again: 2h
   smtp: {server: "mail.example.com:587", from: gearman@example.com, tls: starttls, user: gearman, password: secret}
