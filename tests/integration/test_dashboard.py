@@ -313,7 +313,15 @@ def test_all_jobs_that_match_are_cancelled_but_none_that_came_later(pages: Pages
         assert "Cancel 65 jobs that wait</button>" in page
         assert {"/gearman/jobs/all/cancel", "/gearman/jobs/all/stop"} == forms(page)
         late = client.submit_background("gate", b"", tags=["odd"])
+        gone = client.submit_background("gate", b"to Ann", unique="only <one>")
     pages.post("/jobs/cancel", handle=handles[1])
+    for query in ({"text": "TO ann", "within": "1 h"}, {"unique": "only <one>"}):
+        page, searched = confirmed(pages, f"/jobs?{urlencode(query)}")
+        assert '<h2 id="which">1 job</h2>' in page
+        assert {name: searched[name] for name in query} == query
+    address = pages.post("/jobs/all/cancel", **searched)[1]
+    assert outcomes(pages, address.removeprefix("/gearman")) == {"meant": "1", "cancelled": "1"}
+    assert gone not in pages.page("/jobs?function=gate&text=to+ann&state=waiting")
     again = "/jobs/all?" + urlencode({name: fields[name] for name in ("function", "tag", "seen")})
     assert "1 more came since you looked, and is not meant" in pages.page(again)
     assert pages.post("/jobs/all/cancel", "viewer", **fields)[0] == 403
@@ -343,6 +351,8 @@ def test_all_letters_that_match_are_queued_again_or_forgotten(pages: Pages) -> N
     eventually(lambda: pages.page("/dead?tag=again").count('name="handle"') == 3, "they fail")
     _, fields = confirmed(pages, "/dead?tag=again")
     assert (fields["tag"], fields["expected"]) == ("again", "3")
+    assert pages.page("/dead?text=x1&within=1+h").count('name="handle"') == 1
+    assert "No failed job is like this" in pages.page("/dead?unique=none")
     status, address = pages.post("/dead/all/retry", **fields)
     assert status == 303
     assert outcomes(pages, address.removeprefix("/gearman")) == {"meant": "3", "queued again": "3"}

@@ -137,7 +137,9 @@ def test_the_page_of_jobs_shows_and_finds_them(kept: Kept) -> None:
         page = kept.page(f"/jobs?{urlencode(query)}")
         assert {handle for handle in (kept.complete, kept.failed, kept.cancelled) if handle in page} == found
         assert all(f'"{value}"' in unescape(page) or f">{value}<" in page for value in query.values())
-    for wrong in ("within=1+s", "state=running&text=x", "state=all", "state=finished&cursor=x"):
+    assert kept.running in kept.page("/jobs?text=600&within=1+h")  # those that run, and those that are over, as one
+    assert kept.running not in kept.page("/jobs?text=600&state=waiting")
+    for wrong in ("within=1+s", "state=finished&key=x", "state=all", "state=finished&cursor=x", f"text={'x' * 201}"):
         assert kept.ask("GET", f"/jobs?{wrong}", bearer(READ) | {"Accept": "text/html"})[0].status == 400
 
 

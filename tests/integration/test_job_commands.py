@@ -72,6 +72,8 @@ def test_the_queue_can_be_listed_shown_cancelled_and_purged(busy: RunningManager
     assert "\\x1b[31m[bold]xxxx" in table
     assert "\x1b" not in table
     assert listed(busy, "jobs", "list", "--older", "1h") == []
+    assert [row["handle"] for row in listed(busy, "jobs", "list", "--text", "600", "--since", "1h")] == [running]
+    assert listed(busy, "jobs", "list", "--unique", "none") == listed(busy, "jobs", "list", "--text", "601") == []
     assert len(listed(busy, "jobs", "list", "--limit", "2")) == 2
     assert "there may be more" in busy.command("jobs", "list", "--limit", "2").stderr
 
@@ -90,7 +92,9 @@ def test_the_queue_can_be_listed_shown_cancelled_and_purged(busy: RunningManager
     assert len(listed(busy, "jobs", "list", "--state", "waiting")) == 2
     nothing = busy.command("jobs", "purge", "nap", "--older", "1d")  # nothing to cancel, so no question
     assert nothing.stdout == "0 cancelled: nothing at least 1d old waits for nap\n"
-    assert busy.command("jobs", "purge", "nap", "--yes").stdout == "2 cancelled\n"
+    asked = busy.command("jobs", "purge", "--text", "[BOLD]", "--since", "2h", check=False)
+    assert "Cancel 2 jobs with the text [BOLD] of the last 2h that wait for any function?" in asked.stdout
+    assert busy.command("jobs", "purge", "--text", "[BOLD]", "--yes").stdout == "2 cancelled\n"
     tagged = submit_with(
         busy, "nap", b"background=1", b"tag=mail", b"tag=a b", b"key=k", b"header:x=1", b"timeout=5000"
     )
@@ -224,9 +228,9 @@ MISTAKES = [
     (("jobs", "batch", "none", "stop", "--json"), 2, "--json is for a batch that is shown"),
     (("jobs", "show", ""), 1, "'' is no handle of a job"),
     (("dead", "show", ""), 1, "'' is no handle of a job"),
-    (("dead", "retry"), 2, "name handles, or choose by --function, --tag, --key and --older, or --all"),
+    (("dead", "retry"), 2, "name handles, or choose by --function, --tag, --text and so on, or --all"),
     (("dead", "drop", "--all", "--older", "1h"), 2, "--all takes no other condition"),
-    (("jobs", "stop"), 2, "name handles, or choose by --function, --tag, --key and --older, or --all"),
+    (("jobs", "stop"), 2, "name handles, or choose by --function, --tag, --text and so on, or --all"),
     (("jobs", "stop", "H:none:1"), 1, "0 of 1 stopped: the others are over, or unknown"),
     (("jobs", "list", "--older", "10"), 2, "a duration needs a unit: write 10s"),
 ]

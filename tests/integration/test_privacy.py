@@ -183,6 +183,20 @@ def test_keys_stay_and_values_are_marked(private: Private, everything: dict[str,
     assert "[redacted]" in everything[f"/dead/{handles['sign_up']}"]
 
 
+def test_no_search_finds_a_job_by_a_secret(private: Private) -> None:
+    socket = private.manager.folder / "run" / "control.sock"
+    for path in ("/jobs", "/dead", "/jobs/count", "/dead/count", "/jobs/finished"):
+        answer = request(socket, "GET", f"{path}?text={SECRET}")
+        assert answer.get("jobs", []) == [], path
+        assert answer.get("count", 0) == 0, path
+    assert {row["function"] for row in request(socket, "GET", "/dead?text=BOB")["jobs"]} == {
+        "sign_up",
+        "log_in",
+        "foreign",
+    }
+    assert request(socket, "GET", "/jobs/count?text=bob")["waiting"] == 1
+
+
 def test_a_form_for_edits_brings_no_marks_back(private: Private, everything: dict[str, str]) -> None:
     form = everything[f"/functions/sign_up?like={private.handles['sign_up']}"]
     assert "[redacted]" not in form

@@ -15,7 +15,6 @@ from gearman_manager.api.description import (
     COUNT,
     FLAG,
     MOMENT,
-    NAME,
     PRESENT,
     SECONDS,
     TEXT,
@@ -25,7 +24,7 @@ from gearman_manager.api.description import (
     or_null,
     record,
 )
-from gearman_manager.api.job_choices import CHOICE, STATES, TEXTS, chosen_by, is_seconds
+from gearman_manager.api.job_choices import SELECTION, STATES, WIDE_CHOICE, chosen_by, is_seconds
 from gearman_manager.api.requests import count_of, json_body
 from gearman_manager.control.all_that_match import AllThatMatch
 from gearman_manager.control.bulk_changes import BulkChanges
@@ -33,8 +32,8 @@ from gearman_manager.control.matching_jobs import Matching
 from gearman_manager.errors import ManagerError
 
 _SEEN: Final = {**SECONDS, "description": "Unix seconds: only those that were there then; the default is now"}
-_QUERY: Final = {**dict.fromkeys(TEXTS, NAME), "older": SECONDS, "seen_at": _SEEN}
-_BODY: Final = {**CHOICE, "seen_at": or_null(_SEEN), "expected": or_null(COUNT)}
+_QUERY: Final = {**SELECTION, "seen_at": _SEEN}
+_BODY: Final = {**WIDE_CHOICE, "seen_at": or_null(_SEEN), "expected": or_null(COUNT)}
 _COUNTED: Final = record(count=COUNT, seen_at=MOMENT, missing=list_of(TEXT))
 REPORT: Final = record(
     id=TEXT,
@@ -124,7 +123,7 @@ def bulk_routes(every: AllThatMatch) -> Blueprint:
 
 def _count(every: AllThatMatch, family: str) -> ResponseReturnValue:
     given: dict[str, Any] = dict(request.args)
-    for number in ("older", "seen_at"):
+    for number in ("older", "since", "until", "seen_at"):
         if number in given:
             given[number] = float(given[number])
     matching = _matching(family, given)

@@ -15,16 +15,39 @@ from gearman_manager.api.pages import PAGING, cursor_of, position_of
 from gearman_manager.control.server_jobs import ServerJobs, conditions_of
 from gearman_manager.errors import ManagerError
 
-#: The conditions that have texts.
-TEXTS: Final = ("function", "tag", "key")
+#: The conditions that have texts: those of each change by the job server's own commands, and all.
+NAMES: Final = ("function", "tag", "key")
+TEXTS: Final = (*NAMES, "unique", "text")
+#: The conditions that have moments or ages, in seconds.
+_TIMES: Final = ("older", "since", "until")
+#: Characters of a text that is looked for.
+MOST_TEXT: Final = 200
+_WANTED: Final[Schema] = {
+    **NAME,
+    "maxLength": MOST_TEXT,
+    "description": "a part of the workload, or of the last failure's error or traceback, as far as these are shown",
+}
+_SINCE: Final[Schema] = {
+    **SECONDS,
+    "description": "those that were submitted, or that died, at this time or later, in seconds since 1970",
+}
+_UNTIL: Final[Schema] = {**SECONDS, "description": "those that were submitted, or that died, at this time or earlier"}
 #: The states of jobs.
 STATES: Final = ("waiting", "delayed", "running", "stopping", "cancelled", "ended")
 #: In a query.
-CONDITIONS: Final[Mapping[str, Schema]] = {**dict.fromkeys(TEXTS, NAME), "older": SECONDS, **PAGING}
+SELECTION: Final[Mapping[str, Schema]] = {
+    **dict.fromkeys(TEXTS, NAME),
+    "text": _WANTED,
+    "older": SECONDS,
+    "since": _SINCE,
+    "until": _UNTIL,
+}
+CONDITIONS: Final[Mapping[str, Schema]] = {**SELECTION, **PAGING}
 _HANDLE: Final = "[!-<>-~]{1,64}"
 HANDLES: Final[Schema] = {**list_of({"type": "string", "pattern": f"^{_HANDLE}$"}), "minItems": 1}
-#: In a body.
-CHOICE: Final[Mapping[str, Schema]] = {**dict.fromkeys(TEXTS, or_null(NAME)), "older": or_null(SECONDS)}
+#: In a body: of a change by the job server's own commands, and of one of all that match.
+CHOICE: Final[Mapping[str, Schema]] = {**dict.fromkeys(NAMES, or_null(NAME)), "older": or_null(SECONDS)}
+WIDE_CHOICE: Final[Mapping[str, Schema]] = {name: or_null(schema) for name, schema in SELECTION.items()}
 
 
 def page(jobs: ServerJobs, family: str) -> ResponseReturnValue:
@@ -53,13 +76,15 @@ def chosen_by(body: Mapping[str, Any]) -> list[str]:
     Raises:
         ManagerError: one has another form.
     """
-    texts, older_s = {name: body[name] for name in TEXTS if body.get(name) is not None}, body.get("older")
-    for name, text in texts.items():
-        if not isinstance(text, str) or not text:
-            raise ManagerError(f"{name}: text is expected, not {text!r}")
-    if older_s is not None and not is_seconds(older_s):
-        raise ManagerError(f"older: a number of seconds from 0 up is expected, not {older_s!r}")
-    return conditions_of(texts, older_s)
+    given = {name: body[name] for name in (*TEXTS, *_TIMES) if body.get(name) is not None}
+    for name, value in given.items():
+        if name in TEXTS and (not isinstance(value, str) or not value):
+            raise ManagerError(f"{name}: text is expected, not {value!r}")
+        if name in _TIMES and not is_seconds(value):
+            raise ManagerError(f"{name}: a number of seconds from 0 up is expected, not {value!r}")
+    if len(given.get("text", "")) > MOST_TEXT:
+        raise ManagerError(f"text: at most {MOST_TEXT} characters are looked for")
+    return conditions_of(given)
 
 
 def _is_handle(handle: object) -> bool:

@@ -8,7 +8,7 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from gearman_manager.api.description import COUNT, NAME, Operation, only, record
-from gearman_manager.api.job_choices import CHOICE, CONDITIONS, HANDLES, STATES, TEXTS, chosen_by, handles_of, page
+from gearman_manager.api.job_choices import CHOICE, CONDITIONS, HANDLES, NAMES, STATES, chosen_by, handles_of, page
 from gearman_manager.api.pages import PAGING, page_of
 from gearman_manager.api.requests import json_body
 from gearman_manager.api.schemas import JOB, JOB_DETAILS, KEY
@@ -17,7 +17,7 @@ from gearman_manager.errors import ManagerError
 
 _STATES: Final = {"enum": [*STATES], "type": "string"}
 _HANDLES: Final = only("handles", handles=HANDLES)
-_GIVEN: Final = [{"required": [name], "properties": {name: {"type": "string"}}} for name in TEXTS]
+_GIVEN: Final = [{"required": [name], "properties": {name: {"type": "string"}}} for name in NAMES]
 _SOME: Final = {**only(**CHOICE), "anyOf": _GIVEN}
 
 
@@ -74,7 +74,7 @@ def job_routes(jobs: ServerJobs) -> Blueprint:
     def purge() -> ResponseReturnValue:
         body = json_body()
         chosen = chosen_by(body)
-        if all(body.get(name) is None for name in TEXTS):
+        if all(body.get(name) is None for name in NAMES):
             raise ManagerError("function, tag or key: those of the waiting jobs that are to be cancelled are expected")
         return jsonify({"cancelled": jobs.change("jobs purge", chosen)})
 

@@ -16,6 +16,12 @@ PAGING: Final[Mapping[str, Schema]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "description": "how many at most"},
     "cursor": {**NAME, "description": "`next` of the page before"},
 }
+#: What may be there besides in a page of what job servers have.
+_OF_SERVERS: Final[Mapping[str, Schema]] = {
+    "missing": {"type": "string", "description": "why the jobs of a server are missing"},
+    "looked": {"type": "integer", "minimum": 0, "description": "how many jobs of the server were looked at so far"},
+    "of": {"type": "integer", "minimum": 0, "description": "of how many"},
+}
 NO_CURSOR: Final = "cursor: the text under `next` of the page before is expected"
 
 
@@ -24,7 +30,11 @@ def page_of(schema: Schema, **more: Schema) -> Schema:
     rows = more or {"jobs": list_of(schema)}
     return {
         "type": "object",
-        "properties": {**rows, "next": or_null({**NAME, "description": "the cursor of the next page"})},
+        "properties": {
+            **rows,
+            "next": or_null({**NAME, "description": "the cursor of the next page"}),
+            **({} if more else _OF_SERVERS),
+        },
         "required": [*rows, "next"],
     }
 

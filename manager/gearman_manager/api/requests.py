@@ -51,6 +51,8 @@ def _check_value(name: str, value: str, schema: Schema) -> None:
     if schema["type"] == "string":
         if len(value) < schema.get("minLength", 0):
             raise ManagerError(f"{name}: text is expected")
+        if len(value) > schema.get("maxLength", math.inf):
+            raise ManagerError(f"{name}: at most {schema['maxLength']} characters are expected")
         return
     lowest, highest = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
     up_to = "up" if highest == math.inf else f"to {highest}"

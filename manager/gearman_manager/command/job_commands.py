@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -21,6 +22,8 @@ from gearman_process.values.durations import format_duration, parse_duration_s
 #: Changing very many jobs takes long.
 CHANGE_TIMEOUT_S: Final = 300.0
 _PAGE_LINES: Final = 1000
+#: What a question calls the conditions that have texts.
+_NOUNS: Final = {"tag": "tag", "key": "key", "unique": "unique key", "text": "text"}
 
 Row = dict[str, Any]
 Show = Callable[[Sequence[Row]], None]
@@ -41,11 +44,25 @@ class Duration(click.ParamType[float]):
 _older = click.option("--older", type=Duration(), metavar="DURATION", help="Only those of at least this age, as 10m.")
 _tag = click.option("--tag", metavar="TEXT", help="Only those with this tag.")
 _key = click.option("--key", metavar="TEXT", help="Only those with this key.")
+_unique = click.option("--unique", metavar="TEXT", help="Only those with this unique key.")
+_text = click.option("--text", metavar="TEXT", help="Only those with this in their workload, error or traceback.")
+_since = click.option(
+    "--since", type=Duration(), metavar="DURATION", help="Only those that came, or died, within that time, as 1h."
+)
+#: What those of a list have to meet, in the order of the help.
+_CONDITIONS: Final = (_tag, _key, _unique, _text, _since, _older)
 limit_option = click.option(
     "--limit", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Lines at most."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for other programs.")
 _yes = click.option("--yes", is_flag=True, help="Don't ask.")
+
+
+def _conditions(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that jobs of a list have to meet."""
+    for option in reversed(_CONDITIONS):
+        command = option(command)
+    return command
 
 
 @click.group(short_help="What waits and runs: list, show, cancel, stop, purge, batches.")
@@ -58,9 +75,7 @@ def jobs() -> None:
 @click.option(
     "--state", type=click.Choice(["waiting", "delayed", "running", "stopping", "cancelled"]), help="Only those."
 )
-@_tag
-@_key
-@_older
+@_conditions
 @limit_option
 @json_option
 @click.pass_context
@@ -69,7 +84,7 @@ def list_jobs(context: click.Context, /, limit: int, as_json: bool, **conditions
     """List the jobs that wait or run, of all functions or of FUNCTION, the oldest first."""
     from gearman_manager.command.job_view import show_jobs
 
-    show_list(context, "jobs", conditions, limit, None if as_json else show_jobs)
+    show_list(context, "jobs", _moments(conditions), limit, None if as_json else show_jobs)
 
 
 @jobs.command("show", short_help="Show all that is known of a job.")
@@ -160,9 +175,7 @@ def _chosen(noun: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         for option in (
             click.option("--all", "everything", is_flag=True, help="All of them."),
-            _older,
-            _key,
-            _tag,
+            *reversed(_CONDITIONS),
             click.option("--function", metavar="NAME", help=f"{noun} of this function.", shell_complete=functions),
             click.argument("handles", metavar="[HANDLE...]", nargs=-1),
         ):
@@ -198,18 +211,16 @@ def stop_jobs(context: click.Context, /, yes: bool, **choice: Any) -> None:
 
 @jobs.command(short_help="Cancel all that waits for a function, or has a tag.")
 @click.argument("function", required=False, shell_complete=functions)
-@_tag
-@_key
-@_older
+@_conditions
 @_yes
 @click.pass_context
 @mistakes_are_messages
 def purge(context: click.Context, /, yes: bool, **conditions: Any) -> None:
-    """Cancel all jobs of FUNCTION, or with a tag or key, that wait for a worker, for their time or for a retry. Asks
-    first."""
-    body = {name: value for name, value in conditions.items() if value is not None}
-    if not body.keys() & {"function", "tag", "key"}:
-        raise click.UsageError("name a function, or choose by --tag or --key")
+    """Cancel all jobs of FUNCTION, or with a tag, a key or a text, that wait for a worker, for their time or for a
+    retry. Asks first."""
+    body = _moments({name: value for name, value in conditions.items() if value is not None})
+    if not body.keys() & {"function", "tag", "key", "unique", "text"}:
+        raise click.UsageError("name a function, or choose by --tag, --key, --unique or --text")
     waits = f"for {body['function']}" if "function" in body else "for any function"
     found = count(context, "jobs", body)
     expected = found["waiting"] + found["delayed"]
@@ -229,9 +240,7 @@ def dead() -> None:
 
 @dead.command("list", short_help="List jobs that failed for good.")
 @click.argument("function", required=False, shell_complete=functions)
-@_tag
-@_key
-@_older
+@_conditions
 @limit_option
 @json_option
 @click.pass_context
@@ -240,7 +249,7 @@ def list_dead(context: click.Context, /, limit: int, as_json: bool, **conditions
     """List the jobs that failed for good, of all functions or of FUNCTION, the oldest first."""
     from gearman_manager.command.job_view import show_dead
 
-    show_list(context, "dead", conditions, limit, None if as_json else show_dead)
+    show_list(context, "dead", _moments(conditions), limit, None if as_json else show_dead)
 
 
 @dead.command("show", short_help="Show why a job failed.")
@@ -310,12 +319,21 @@ def _rows(
     return rows, True, missing
 
 
+def _moments(conditions: dict[str, Any]) -> dict[str, Any]:
+    """The conditions as the manager takes them: a moment instead of the time since then."""
+    if conditions.get("since") is None:
+        return conditions
+    return {**conditions, "since": time.time() - conditions["since"]}
+
+
 def _of(choice: dict[str, Any]) -> str:
     return f" of {choice['function']}" if "function" in choice else ""
 
 
 def _that(choice: dict[str, Any]) -> str:
-    words = [f" with the {name} {choice[name]}" for name in ("tag", "key") if name in choice]
+    words = [f" with the {noun} {choice[name]}" for name, noun in _NOUNS.items() if name in choice]
+    if "since" in choice:
+        words.append(f" of the last {format_duration(round(time.time() - choice['since']))}")
     if "older" in choice:
         words.append(f" at least {format_duration(choice['older'])} old")
     return "".join(words)
@@ -337,9 +355,9 @@ def _show(context: click.Context, family: str, handle: str, *, as_json: bool) ->
 
 def _choice(handles: tuple[str, ...], everything: bool, **conditions: str | float | None) -> dict[str, Any]:
     chosen = {**conditions, "all": everything or None}
-    body = {name: value for name, value in chosen.items() if value is not None}
+    body = _moments({name: value for name, value in chosen.items() if value is not None})
     if bool(handles) == bool(body):
-        raise click.UsageError("name handles, or choose by --function, --tag, --key and --older, or --all")
+        raise click.UsageError("name handles, or choose by --function, --tag, --text and so on, or --all")
     if everything and len(body) > 1:
         raise click.UsageError("--all takes no other condition")
     return {"handles": list(handles)} if handles else body

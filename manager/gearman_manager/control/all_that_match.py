@@ -11,6 +11,7 @@ from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.recording import acting_again, say_action, utc
 from gearman_process.values.counting import counted
 
+_MOMENTS: Final = ("since", "until")
 #: What a change makes of jobs, in words.
 DONE: Final = {"cancel": "cancelled", "stop": "stopped", "retry": "queued again", "drop": "forgotten"}
 
@@ -58,8 +59,10 @@ class AllThatMatch:
 
 def in_words(matching: Matching) -> str:
     """Which jobs are meant."""
+    moments = [f"{name} {utc(float(given))}" for name in _MOMENTS if (given := matching.condition(name)) is not None]
+    texts = [word for word in matching.conditions if not word.startswith(tuple(f"{name}=" for name in _MOMENTS))]
     state = [f"state={matching.state}"] if matching.state else []
-    return " ".join(["all", *matching.conditions, *state])
+    return " ".join(["all", *texts, *state, *moments])
 
 
 def ended(report: Report) -> str:

@@ -7,10 +7,11 @@ machines say. The time that the question takes makes this moment earlier, never 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+from urllib.parse import unquote
 
 import gevent
 
@@ -24,14 +25,21 @@ from gearman_manager.control.server_access import (
     lines_of,
     refusal,
 )
+from gearman_manager.control.server_rows import Row, table_page
+from gearman_manager.control.shown_finds import ShownFinds
 from gearman_manager.errors import ManagerError, Unreachable
+from gearman_manager.privacy import Privacy
 
 #: How often one looks how many are left.
 LOOK_S: Final = 0.5
 #: How often a server is asked for its clock: the quickest answer counts.
 _QUESTIONS: Final = 5
-#: Running jobs of one server that are listed at once.
+#: Jobs of one server that are listed at once.
 _PAGE_LINES: Final = 1000
+#: Jobs that one change may have the manager look into, for a text that a server has found in what may be private.
+MOST_LOOKS: Final = 20_000
+#: How the jobs are changed whose handles are given.
+_BY_HANDLE: Final = {"cancel": "jobs purge", "stop": "stop job", "retry": "dead retry", "drop": "dead drop"}
 
 
 class Kind(NamedTuple):
@@ -54,12 +62,17 @@ class Matching:
     """Those that are meant: the `jobs` or `dead` letters that meet all conditions, and were there at that moment."""
 
     family: str
-    #: As words of a text command, without the state; none: all.
+    #: As words of a text command, without the state; none: all. Moments are meant by the manager's clock.
     conditions: tuple[str, ...]
     #: Unix seconds, by the manager's clock.
     seen_at: float
     #: Of `jobs`; empty: any.
     state: str = ""
+
+    def condition(self, name: str) -> str | None:
+        """What is asked for by that name."""
+        values = (unquote(word.partition("=")[2]) for word in self.conditions if word.startswith(f"{name}="))
+        return next(values, None)
 
 
 @dataclass(slots=True)
@@ -77,8 +90,10 @@ class Counts:
 class MatchingJobs:
     """Asks the job servers."""
 
-    def __init__(self, servers: ServerAccess) -> None:
+    def __init__(self, servers: ServerAccess, privacy: Privacy | None = None) -> None:
+        """`privacy` says what must not be found."""
         self._servers = servers
+        self._privacy = privacy or Privacy()
 
     def count(self, matching: Matching) -> Counts:
         """Count them.
@@ -91,7 +106,8 @@ class MatchingJobs:
         for server in servers:
             try:
                 with self._servers.connected(server, CHANGE_TIMEOUT_S) as admin:
-                    for state, count in _count(admin, matching.family, _words(server, admin, matching)).items():
+                    words = _words(server, admin, matching)
+                    for state, count in self._count_on(admin, matching, words).items():
                         counts.by_state[state] = counts.by_state.get(state, 0) + count
             except Unreachable as error:
                 counts.missing.append(str(error))
@@ -110,6 +126,14 @@ class MatchingJobs:
     def _change_on(self, server: str, what: str, matching: Matching, change: BulkChange) -> None:
         with self._servers.connected(server, CHANGE_TIMEOUT_S) as admin:
             words = _words(server, admin, matching)
+            finds = self._finds(matching)
+            if finds is not None:
+                for found in _pages(admin, matching.family, words, finds):
+                    for line in command_lines(_BY_HANDLE[what], [row["handle"] for row in found]):
+                        change.done += affected(admin.command(line))
+                if what == "retry":
+                    change.left += Counts(self._count_on(admin, matching, words)).of(what)
+                return
             command = _command(what, matching)
             if command is not None:
                 there_are = _concerned(admin, what, words)
@@ -120,10 +144,27 @@ class MatchingJobs:
                     watcher.kill()
                     change.underway = 0
             if what == "stop" and matching.state in ("", "running"):
-                for line in command_lines("stop job", _running(admin, words)):
-                    change.done += affected(admin.command(line))
+                for running in _pages(admin, "jobs", _with_state(words, "running"), None):
+                    for line in command_lines("stop job", [row["handle"] for row in running]):
+                        change.done += affected(admin.command(line))
             if what == "retry":
                 change.left += _concerned(admin, what, words)
+
+    def _finds(self, matching: Matching) -> ShownFinds | None:
+        """What tells which of the jobs that a server finds may be found; None: all of them."""
+        text, unique = matching.condition("text") or "", matching.condition("unique") or ""
+        finds = ShownFinds(self._privacy, text, unique, MOST_LOOKS)
+        return finds if finds.needs_looks(matching.condition("function")) else None
+
+    def _count_on(self, admin: AdminClient, matching: Matching, words: list[str]) -> dict[str, int]:
+        finds, counts = self._finds(matching), dict[str, int]()
+        if finds is None:
+            return _count(admin, matching.family, words)
+        for found in _pages(admin, matching.family, words, finds):
+            for row in found:
+                state = row.get("state", "dead")
+                counts[state] = counts.get(state, 0) + 1
+        return counts
 
     def _watch(self, server: str, what: str, words: list[str], progress: tuple[BulkChange, int]) -> None:
         """Note how many of those that there were are changed so far, as long as that lasts."""
@@ -140,7 +181,7 @@ def _command(what: str, matching: Matching) -> str | None:
         return f"dead {what} all"
     if matching.state not in ("", "waiting", "delayed"):
         return None
-    is_some = any(word.startswith(("function=", "tag=", "key=")) for word in matching.conditions)
+    is_some = any(matching.condition(name) is not None for name in ("function", "tag", "key", "unique", "text"))
     return "jobs purge" if is_some else "jobs purge all"
 
 
@@ -159,7 +200,13 @@ def _words(server: str, admin: AdminClient, matching: Matching) -> list[str]:
             f"{server} is an older gearman-server, which can't tell jobs that were there from later ones: upgrade it"
         ) from error
     state = [f"state={matching.state}"] if matching.state else []
-    return [*matching.conditions, *state, f"until={max(0.0, matching.seen_at + lead):.6f}"]
+    until, since = (
+        min(matching.seen_at, float(matching.condition("until") or matching.seen_at)),
+        matching.condition("since"),
+    )
+    moments = [f"until={max(0.0, until + lead):.6f}"]
+    moments += [f"since={max(0.0, float(since) + lead):.6f}"] if since is not None else []
+    return [*(word for word in matching.conditions if not word.startswith(("until=", "since="))), *state, *moments]
 
 
 def _lead(admin: AdminClient) -> float:
@@ -179,13 +226,25 @@ def _concerned(admin: AdminClient, what: str, words: list[str]) -> int:
     return Counts(_count(admin, CHANGES[what].family, words)).of(what)
 
 
-def _running(admin: AdminClient, words: list[str]) -> list[str]:
-    """The handles of those that run: no more than there are workers."""
-    chosen = [*(word for word in words if word != "state=running"), "state=running", f"limit={_PAGE_LINES}"]
-    handles: list[str] = []
-    after: list[str] | None = []
-    while after is not None:
-        rows = [line.split(b"\t") for line in lines_of(admin.command(" ".join(["jobs list", *chosen, *after])))]
-        after = [f"after={rows.pop()[1].decode()}"] if rows and len(rows[-1]) == 2 else None
-        handles += [row[0].decode(errors="replace") for row in rows]
-    return handles
+def _pages(admin: AdminClient, family: str, words: list[str], finds: ShownFinds | None) -> Iterator[list[Row]]:
+    """All jobs that match, some at a time. `finds` tells which of them may be found; None: all.
+
+    Raises:
+        ManagerError: too many would have to be looked into.
+    """
+    after: str | None = None
+    while True:
+        if finds is not None:
+            rows, after = finds.page(admin, family, words, _PAGE_LINES, after)
+        else:
+            place = [] if after is None else [f"after={after}"]
+            rows, after = table_page(
+                admin, family, " ".join([f"{family} list", *words, f"limit={_PAGE_LINES}", *place])
+            )
+        yield rows
+        if after is None:
+            return
+
+
+def _with_state(words: list[str], state: str) -> list[str]:
+    return [*(word for word in words if not word.startswith("state=")), f"state={state}"]

@@ -5,14 +5,12 @@ Only our own job server knows these commands; `missing` or the error names a for
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Final
 from urllib.parse import quote
 
 from gearman_client import Address, AdminClient, AdminError
-from gearman_client.text import unescaped
 from gearman_manager.control.private_rows import shown_row
 from gearman_manager.control.server_access import (
     CHANGE_TIMEOUT_S,
@@ -24,28 +22,12 @@ from gearman_manager.control.server_access import (
     refusal,
     word,
 )
+from gearman_manager.control.server_rows import COLUMNS, Row, details_of, row_of, table_page
+from gearman_manager.control.shown_finds import ShownFinds
 from gearman_manager.control.turns import Turns
 from gearman_manager.errors import ManagerError, NotFound, Unreachable
 from gearman_manager.privacy import Privacy
 
-Row = dict[str, Any]
-
-_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
-    "jobs": (
-        *("handle", "function", "state", "priority", "attempt", "age_s", "for_s", "bytes", "background", "unique"),
-        "preview",
-    ),
-    "jobs/keys": ("key", "waiting", "running", "startable", "held_by", "opens_in_s"),
-    "jobs/batches": (
-        *("batch", "state", "jobs", "waiting", "complete", "failed", "expired", "cancelled", "stopped", "is_cancelled"),
-        *("is_counting", "opened", "closed", "ended"),
-    ),
-    "dead": ("handle", "function", "priority", "attempts", "died", "bytes", "unique", "error", "preview"),
-    "schedules": (
-        *("schedule", "function", "next", "last_run", "timing", "priority", "missed", "unique", "last_handle"),
-        "paused_at",
-    ),
-}
 _LISTS: Final[Mapping[str, str]] = {
     "jobs": "jobs list",
     "jobs/keys": "jobs keys",
@@ -57,36 +39,10 @@ _BATCHES: Final = "jobs/batches"
 _OF_JOBS: Final = ("jobs", "dead")
 #: What there can be one of, and the answer if there is none.
 _ONES: Final = {"jobs": "job", _BATCHES: "batch", "dead": "dead letter"}
+#: Jobs that one page may have the manager look into, for a text that a server has found in what may be private.
+MOST_LOOKS: Final = 2000
+DEFAULT_LINES: Final = 100
 _NO_SUCH: Final = (b"ERR UNKNOWN_JOB", b"ERR UNKNOWN_BATCH")
-_WHOLE: Final = frozenset(
-    {
-        *("attempt", "attempts", "bytes", "failures", "losses", "clients", "waiting", "running", "startable"),
-        *("jobs", "complete", "failed", "expired", "cancelled", "stopped"),
-    }
-)
-_FLAGS: Final = frozenset({"background", "is_cancelled", "is_counting"})
-_SECONDS: Final = frozenset(
-    {
-        "age_s",
-        "for_s",
-        "died",
-        "submitted",
-        "since",
-        "first_attempt",
-        "last_attempt",
-        "not_before",
-        "paused_at",
-        "expires",
-        "opens_in_s",
-        "next",
-        "last_run",
-        *("opened", "closed", "ended"),
-    }
-)
-
-
-#: Fields with several values.
-_SEVERAL: Final = frozenset({"tags", "options", "headers"})
 
 
 class ServerJobs:
@@ -105,7 +61,8 @@ class ServerJobs:
 
     def page(self, family: str, conditions: Mapping[str, str]) -> dict[str, Any]:
         """A page of `jobs`, of `dead` letters, of `jobs/keys`, or of `jobs/batches`; `next` says where the next page
-        begins, None after the last page of the last server. `conditions` are those of the text command, and the
+        begins, None after the last page of the last server; `looked` and `of`, if they are there, how many of how many
+        jobs of this server were looked at. `conditions` are those of the text command, and the
         `server` to begin with. If one of several servers can't be asked its page is empty, and `missing` gives the
         reason.
 
@@ -120,19 +77,23 @@ class ServerJobs:
         if server not in addresses:
             raise ManagerError(f"{server} is none of the job servers: {', '.join(addresses)}")
         words = [f"{name}={quote(value)}" for name, value in conditions.items() if name != "server" and value]
+        finds = ShownFinds(self._privacy, conditions.get("text", ""), conditions.get("unique", ""), MOST_LOOKS)
         try:
             with self.servers.connected(server) as admin:
-                lines = lines_of(admin.command(" ".join([_LISTS[family], *words])))
+                if family in _OF_JOBS and finds.needs_looks(conditions.get("function")):
+                    limit = int(conditions.get("limit", DEFAULT_LINES))
+                    words = [word for word in words if not word.startswith(("limit=", "after="))]
+                    rows, cursor = finds.page(admin, family, words, limit, conditions.get("after"))
+                else:
+                    rows, cursor = table_page(admin, family, " ".join([_LISTS[family], *words]))
         except Unreachable as error:
             if not addresses[1:]:
                 raise
             return {"jobs": [], "next": _next(addresses, server, None), "missing": str(error)}
-        cells = [line.split(b"\t") for line in lines]
-        cursor = cells.pop()[1].decode() if cells and len(cells[-1]) == 2 else None
-        rows = [{**_row(zip(_COLUMNS[family], row, strict=True)), "server": server} for row in cells]
+        rows = [{**row, "server": server} for row in rows]
         if family in _OF_JOBS:
             rows = shown_rows(rows, self._privacy)
-        return {"jobs": rows, "next": _next(addresses, server, cursor)}
+        return {"jobs": rows, "next": _next(addresses, server, cursor), **_how_far(cursor)}
 
     def show(self, family: str, handle: str) -> Row:
         """All details of one of `jobs` or `dead` letters by its handle, or of `jobs/batches` by its id.
@@ -147,8 +108,7 @@ class ServerJobs:
                 with self.servers.connected(server) as admin:
                     answer = admin.command(command)
                     if not answer.startswith(_NO_SUCH):
-                        pairs = (line.split(b"\t", 1) for line in lines_of(answer))
-                        row = {**_row((name.decode(), value) for name, value in pairs), "server": server}
+                        row = {**details_of(lines_of(answer)), "server": server}
                         return shown_row(row, self._privacy.of(row["function"])) if family in _OF_JOBS else row
             except Unreachable as error:
                 missing.append(str(error))
@@ -283,9 +243,9 @@ class ServerJobs:
                     continue  # a foreign server has none
                 cells = (line.split(b"\t") for line in lines_of(answer))
                 # One of before schedules could be paused tells less.
-                names = _COLUMNS["schedules"]
+                names = COLUMNS["schedules"]
                 rows += [
-                    {**_row(zip_longest(names, row[: len(names)], fillvalue=b"")), "server": server} for row in cells
+                    {**row_of(zip_longest(names, row[: len(names)], fillvalue=b"")), "server": server} for row in cells
                 ]
         return rows
 
@@ -333,16 +293,25 @@ def shown_rows(rows: Iterable[Row], privacy: Privacy) -> list[Row]:
     return shown
 
 
-def conditions_of(texts: Mapping[str, str], older_s: float | None) -> list[str]:
-    """The words of a text command that select jobs, by function, tag, key and age (seconds)."""
-    words = [f"{name}={quote(text)}" for name, text in texts.items()]
-    return words if older_s is None else [*words, f"older={older_s:g}"]
+def conditions_of(given: Mapping[str, str | float]) -> list[str]:
+    """The words of a text command that select jobs, by texts and by moments or ages in seconds."""
+    texts = {
+        name: value if isinstance(value, str) else f"{value:.6f}".rstrip("0").rstrip(".")
+        for name, value in given.items()
+    }
+    return [f"{name}={quote(text)}" for name, text in texts.items()]
 
 
 def _batch(name: str) -> str:
     if not name:
         raise ManagerError("the id of a batch is expected")
     return f"jobs batch id={quote(name, safe='')}"
+
+
+def _how_far(cursor: str | None) -> dict[str, int]:
+    """How many of how many jobs the server has looked at, if its cursor says that."""
+    numbers = (cursor or "").split(".")
+    return {"looked": int(numbers[1]), "of": int(numbers[2])} if len(numbers) == 3 else {}
 
 
 def _next(addresses: Sequence[str], server: str, cursor: str | None) -> dict[str, str] | None:
@@ -354,24 +323,3 @@ def _next(addresses: Sequence[str], server: str, cursor: str | None) -> dict[str
 
 def _no_schedule(name: str) -> NotFound:
     return NotFound(f"there is no schedule {name}; `gearman-manager schedules` lists those that there are")
-
-
-def _row(cells: Any) -> Row:
-    row: Row = {}
-    for name, cell in cells:
-        if name in _WHOLE:
-            row[name] = int(cell)
-        elif name in _SECONDS:
-            row[name] = float(cell) if cell else None
-        elif name in _FLAGS:
-            row[name] = cell == b"1"
-        elif name in ("preview", "workload"):
-            row[name] = cell.decode(errors="replace")  # still escaped, since people read it
-        elif name in _SEVERAL:
-            texts = [text.decode(errors="replace") for text in unescaped(cell).split(b"\0")] if cell else []
-            row[name] = texts if name == "tags" else dict(text.split("=", 1) for text in texts)
-        else:
-            row[name] = unescaped(cell).decode(errors="replace")
-        if name == "workload":
-            row["workload_base64"] = base64.b64encode(unescaped(cell)).decode()
-    return row

@@ -18,7 +18,7 @@ from gearman_manager.control.bulk_changes import Report
 from gearman_manager.control.matching_jobs import CHANGES, Matching
 from gearman_manager.control.server_jobs import conditions_of
 from gearman_manager.dashboard.forms import address_of, whole_number
-from gearman_manager.dashboard.job_pages import conditions
+from gearman_manager.dashboard.job_search import asked, conditions
 from gearman_manager.dashboard.rendering import page
 
 #: How long a list shows a change that has ended.
@@ -98,4 +98,5 @@ def _matching(family: str, given: Mapping[str, str]) -> Matching:
     except ValueError:
         seen_at = math.nan
     now = time.time()
-    return Matching(family, tuple(conditions_of(chosen, None)), seen_at if 0 <= seen_at < now else now, state)
+    moment = seen_at if 0 <= seen_at < now else now
+    return Matching(family, tuple(conditions_of(asked(chosen, moment))), moment, state)

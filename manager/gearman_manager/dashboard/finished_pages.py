@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from gearman_manager.api.pages import cursor_before, id_before
 from gearman_manager.dashboard.forms import address_of
+from gearman_manager.dashboard.job_search import WITHIN_S, check_search
 from gearman_manager.dashboard.rendering import SELDOM_S, page
 from gearman_manager.errors import ManagerError, NotNow
 from gearman_manager.finished.collector import Collector
@@ -24,11 +25,8 @@ from gearman_manager.history.history_file import HistoryError
 #: The state that means all of them.
 FINISHED: Final = "finished"
 END_STATES: Final = (FINISHED, *ENDS)
-#: How far a search goes back, by its words: seconds.
-WITHIN_S: Final[Mapping[str, int]] = {"15 min": 900, "1 h": 3600, "24 h": 86400, "7 d": 7 * 86400}
-#: The conditions that only finished jobs have.
-_OWN: Final = ("text", "unique", "within")
-CONDITIONS: Final = ("function", "tag", "state", *_OWN)
+#: What they are found by in every state.
+_SHARED: Final = ("function", "tag", "unique", "text", "within")
 _ROWS: Final = 50
 #: Those that the list of waiting and running jobs shows below them.
 _FEW: Final = 10
@@ -67,7 +65,7 @@ class FinishedPages:
 
     def few(self, chosen: Mapping[str, str]) -> list[dict[str, Any]]:
         """The last of those that meet the conditions, for the list of jobs that wait and run."""
-        if chosen.keys() - {"function", "tag"} or request.args.get("cursor"):
+        if chosen.keys() - {*_SHARED} or request.args.get("cursor"):
             return []  # they have no key, and no other state
         try:
             return [told_in_list(row) for row in self.keeper.page(_wanted(chosen), _FEW, None)]
@@ -90,18 +88,18 @@ class FinishedPages:
 
 
 def wants_finished(given: Mapping[str, str]) -> dict[str, str] | None:
-    """The conditions of a query that only finished jobs can meet; None: it means others too, or none.
+    """The conditions of a query that means finished jobs by its state; None: it means others too, or none.
 
     Raises:
-        ManagerError: there is no such time.
+        ManagerError: they are not found by one of the conditions.
     """
-    chosen = {name: value for name in CONDITIONS if (value := given.get(name, "").strip())}
-    if chosen.get("within", "1 h") not in WITHIN_S:
-        raise ManagerError(f"within: one of {', '.join(WITHIN_S)} is expected")
-    is_theirs = chosen.get("state") in END_STATES or any(name in chosen for name in _OWN)
-    if is_theirs and chosen.get("state", FINISHED) not in END_STATES:
-        raise ManagerError("only finished jobs are found by text, unique key and time: choose one of their states")
-    return chosen if is_theirs else None
+    if given.get("state") not in END_STATES:
+        return None
+    chosen = {name: value for name in ("state", *_SHARED) if (value := given.get(name, "").strip())}
+    check_search(chosen)
+    if given.get("key", "").strip():
+        raise ManagerError("key: of finished jobs the manager keeps none; choose another state, or no key")
+    return chosen
 
 
 def _wanted(chosen: Mapping[str, str]) -> Wanted:

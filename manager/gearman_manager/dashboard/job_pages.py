@@ -14,9 +14,10 @@ from werkzeug.wrappers import Response
 
 from gearman_manager.api.pages import cursor_of, position_of
 from gearman_manager.control.server_jobs import ServerJobs
-from gearman_manager.dashboard.finished_pages import END_STATES, WITHIN_S, FinishedPages, wants_finished
+from gearman_manager.dashboard.finished_pages import END_STATES, FinishedPages, wants_finished
 from gearman_manager.dashboard.forms import address_of, done
 from gearman_manager.dashboard.found_jobs import find
+from gearman_manager.dashboard.job_search import STATES, WITHIN_S, asked, conditions
 from gearman_manager.dashboard.rendering import SELDOM_S, page
 from gearman_manager.errors import ManagerError, NotFound
 from gearman_manager.history.recording import say_action
@@ -28,9 +29,6 @@ MOST_LINES: Final = 200
 MOST_HANDLES: Final = 1000
 #: No word that a text command takes for a condition, or for all jobs.
 _HANDLE: Final = re.compile(r"[^\s=]+:\d+")
-STATES: Final = ("waiting", "delayed", "running", "stopping")
-#: The conditions of each list.
-CONDITIONS: Final = {"jobs": ("function", "tag", "key", "state"), "dead": ("function", "tag", "key")}
 #: The fields that have a place of their own on a job's page.
 _APART: Final = frozenset(
     {
@@ -114,29 +112,18 @@ def add_job_forms(routes: Blueprint, jobs: ServerJobs) -> None:
         return done(back, _NOTICES[what] if changed else "none")
 
 
-def conditions(family: str, given: Mapping[str, str]) -> dict[str, str]:
-    """The conditions of a list in a query or a form.
-
-    Raises:
-        ManagerError: there is no such state.
-    """
-    chosen = {name: value for name in CONDITIONS[family] if (value := given.get(name, "").strip())}
-    if chosen.get("state", STATES[0]) not in STATES:
-        raise ManagerError(f"state: one of {', '.join(STATES)} is expected")
-    return chosen
-
-
 def _list(jobs: ServerJobs, family: str, finished: FinishedPages | None) -> ResponseReturnValue:
     chosen = conditions(family, request.args)
     position = position_of(request.args.get("cursor") or None, "server", "after")
-    found = find(jobs, family, {"limit": str(ROWS), **chosen, **position})
+    found = find(jobs, family, {"limit": str(ROWS), **asked(chosen, time.time()), **position})
     cursor = cursor_of(found["next"])
     return page(
         f"{family}.html",
-        every=SELDOM_S,
+        every=0 if "text" in chosen else SELDOM_S,  # a search reads much
         rows=found["jobs"],
         finished=finished.few(chosen) if finished is not None else [],
         missing=found["missing"],
+        looked=(found["looked"], found["of"]) if "looked" in found else None,
         chosen=chosen,
         is_first="cursor" not in request.args,
         next=cursor and address_of(f"{family}_listed", chosen | {"cursor": cursor}),

@@ -83,6 +83,13 @@ class FunctionPrivacy:
         hide = key_rules(self.redact).hide
         return {key: MARK if hide(key) else self.text(value, workload) for key, value in pairs.items()}
 
+    def shows(self, looked_for: str, workload: str, *texts: str) -> bool:
+        """Whether a text, however it is capitalised, stands in what is shown of a workload (in its printed form) or of
+        its job's other texts. Else a search, letter by letter, would tell what is private."""
+        wanted, shown = looked_for.lower(), self.workload(workload) or ""
+        found = (shown, from_printed(shown), *(self.text(text, workload) for text in texts))
+        return any(wanted in text.lower() for text in found)
+
     def _without_values(self, text: str) -> str:
         if self.redacted_places:
             text = _replaced(text, placed_values(text, self.redacted_places))

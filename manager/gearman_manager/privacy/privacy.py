@@ -31,6 +31,12 @@ class Privacy:
         ages_s = ((name, rules.retention_s) for name, rules in self._by_function.items())
         return {name: age_s for name, age_s in ages_s if age_s is not None}
 
+    def hides(self, function: str | None) -> bool:
+        """Whether anything of a function's jobs is not shown; None: of any function's."""
+        if function is not None:
+            return self.of(function).hides
+        return self._others.hides or any(rules.hides for rules in self._by_function.values())
+
     def of(self, function: str) -> FunctionPrivacy:
         """The rules for a function's jobs."""
         return self._by_function.get(function, self._others)

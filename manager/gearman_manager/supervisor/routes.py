@@ -58,7 +58,7 @@ def serve_routes(
     events = EventStream(overview.report)
     actions.listener = lambda action: events.tell("action", action)
     submissions = Submissions(server_jobs.servers.addresses)
-    every = AllThatMatch(MatchingJobs(server_jobs.servers), BulkChanges(), actions)
+    every = AllThatMatch(MatchingJobs(server_jobs.servers, parts.keeper.privacy), BulkChanges(), actions)
     group_changes = GroupChanges(parts.failures, server_jobs.servers, every)
     parts.peers.own = OwnSummary(overview.report, parts.server_facts)
     changes = OperatorChanges(workforce, parts.sizes, parts.awake.set)

@@ -20,6 +20,7 @@ from gearman_manager.control.matching_jobs import Matching, MatchingJobs
 from gearman_manager.control.server_access import command_lines
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.errors import ManagerError, NotFound, NotNow, Unreachable
+from gearman_manager.privacy import FunctionPrivacy, Privacy
 
 from ...server.server_process import ServerProcess
 
@@ -35,15 +36,16 @@ class Servers:
         for server in self.servers:
             stack.callback(server.stop)
         self.addresses = [Address("127.0.0.1", server.port) for server in self.servers]
-        self.jobs = ServerJobs(lambda: self.addresses)
-        self.matching = MatchingJobs(self.jobs.servers)
+        self.privacy = Privacy()
+        self.jobs = ServerJobs(lambda: self.addresses, privacy=self.privacy)
+        self.matching = MatchingJobs(self.jobs.servers, self.privacy)
 
     def client(self, address: Address) -> Client:
         return Client(str(address))
 
-    def submit(self, count: int, function: str = "f", server: int = 0) -> list[str]:
+    def submit(self, count: int, function: str = "f", server: int = 0, workload: bytes = b"w") -> list[str]:
         with self.client(self.addresses[server]) as client:
-            return [str(handle) for handle in client.submit_background_many(function, [b"w"] * count)]
+            return [str(handle) for handle in client.submit_background_many(function, [workload] * count)]
 
     def take(self, server: int = 0) -> str:
         """The job that a worker has from now on."""
@@ -51,9 +53,9 @@ class Servers:
         worker.send(PacketType.CAN_DO, b"f")
         return worker.ask(PacketType.GRAB_JOB)[1].split(b"\0")[0].decode()
 
-    def bury(self, count: int, server: int = 0) -> list[str]:
+    def bury(self, count: int, server: int = 0, workload: bytes = b"w") -> list[str]:
         """The handles of jobs that have failed for good."""
-        self.submit(count, server=server)
+        self.submit(count, server=server, workload=workload)
         worker = self.servers[server].peer()
         worker.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         worker.send(PacketType.CAN_DO, b"f")
@@ -71,6 +73,15 @@ class Servers:
             for address in self.addresses
             for row in self.jobs.page(family, {"limit": "1000", "server": str(address)})["jobs"]
         ]
+
+    def found(self, family: str, **conditions: str) -> list[str]:
+        """The handles in all pages of the first server."""
+        handles, position = list[str](), {"server": str(self.addresses[0])}
+        while position.get("server") == str(self.addresses[0]):
+            page = self.jobs.page(family, {**conditions, **position})
+            handles += [row["handle"] for row in page["jobs"]]
+            position = page["next"] or {}
+        return handles
 
     def look(self, family: str, *conditions: str, state: str = "") -> Matching:
         """What is meant by one who sees the lists now."""
@@ -94,6 +105,7 @@ def running() -> Iterator[Servers]:
 @pytest.fixture
 def servers(running: Servers) -> Iterator[Servers]:
     yield running
+    running.privacy.use({}, FunctionPrivacy())
     running.jobs.change("dead drop", ["all"])
     for family in ("stop", "cancel"):
         running.change(family, running.look("jobs"), 0)
@@ -140,6 +152,73 @@ def test_waiting_jobs_are_cancelled_and_running_ones_stopped(servers: Servers) -
     assert servers.change("stop", servers.look("jobs", "function=f", state="running"), 1) == outcome(1)
     assert servers.change("stop", servers.look("jobs", "function=f"), 2) == outcome(1, gone=1)
     assert servers.matching.count(looked).of("stop") == 0
+
+
+def test_jobs_are_counted_and_changed_by_text_unique_key_and_time(servers: Servers) -> None:
+    servers.submit(2, workload=b"for Ann")
+    other = servers.submit(1, workload=b"for Ann", server=1)
+    began = time.time()
+    servers.submit(3, workload=b"for Bob")
+    ann, late = servers.look("jobs", "text=ann"), servers.look("jobs", "text=for", f"since={began}")
+    assert servers.matching.count(ann).by_state["waiting"] == 3
+    assert servers.matching.count(late).by_state["waiting"] == 3
+    early = servers.look("jobs", f"until={began}")
+    assert servers.matching.count(early).of("cancel") == 3
+    assert servers.matching.count(servers.look("jobs", "unique=none")).of("stop") == 0
+    later = servers.submit(1, workload=b"for Ann")
+    servers.jobs.cancel(other)
+    assert servers.change("cancel", ann, 3) == outcome(2, gone=1)
+    assert servers.change("stop", late, 3) == outcome(3)
+    assert servers.found("jobs", text="for") == later
+
+
+PRIVATE = b'{"name": "bob", "password": "hunter2"}'
+
+
+def test_a_text_does_not_find_what_is_private(servers: Servers) -> None:
+    servers.privacy.use(
+        {"f": FunctionPrivacy(("password",)), "g": FunctionPrivacy(shows_workloads=False)}, FunctionPrivacy()
+    )
+    hidden, all_hidden = servers.submit(3, workload=PRIVATE), servers.submit(1, "g", workload=PRIVATE)
+    plain = servers.submit(1, "h", workload=PRIVATE)
+    everyone = servers.found("jobs")
+    assert servers.found("jobs", text="HUNTER") == plain
+    assert servers.found("jobs", text="Bob") == [*hidden, *plain]
+    assert servers.found("jobs", text="bob", function="g") == []
+    # Nor do the places where pages end tell of it.
+    page = servers.jobs.page("jobs", {"text": "hunter2", "function": "f", "limit": "1"})
+    assert (page["jobs"], page["next"]) == ([], {"server": str(servers.addresses[1])})
+    page = servers.jobs.page("jobs", {"text": "bob", "limit": "2"})
+    assert [row["handle"] for row in page["jobs"]] == hidden[:2]
+    assert (page["looked"], page["of"]) == (everyone.index(hidden[1]) + 1, len(everyone))
+    secret, known = servers.look("jobs", "text=hunter2"), servers.look("jobs", "text=bob")
+    assert servers.matching.count(secret).by_state == {"waiting": 1}
+    assert servers.take() == hidden[0]
+    assert servers.matching.count(known).by_state == {"running": 1, "waiting": 3}
+    assert servers.change("cancel", known, 3) == outcome(3)
+    assert servers.change("stop", servers.look("jobs", "text=bob", "function=f"), 1) == outcome(1)
+    assert servers.change("cancel", secret, 1) == outcome(0, gone=1)
+    assert [handle for handle in servers.listed("jobs") if handle in all_hidden] == all_hidden
+
+
+def test_nor_do_letters_and_unique_keys(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers.privacy.use({}, FunctionPrivacy(("password",)))
+    letters = servers.bury(3, workload=PRIVATE)
+    assert servers.found("dead", text="hunter2") == []
+    assert servers.found("dead", text="bob", limit="2") == letters
+    assert servers.change("retry", servers.look("dead", "text=hunter2"), 0) == outcome(0)
+    looked = servers.look("dead", "text=bob")
+    with monkeypatch.context() as few:
+        few.setattr(matching_jobs, "MOST_LOOKS", 2)
+        with pytest.raises(ManagerError, match="text: it stands in too many jobs"):
+            servers.matching.count(looked)
+    assert servers.matching.count(looked).of("drop") == 3
+    assert servers.change("drop", looked, 3) == outcome(3)
+    with servers.client(servers.addresses[0]) as client:
+        client.submit_background("f", PRIVATE, unique="password=hunter2")
+        known = client.submit_background("f", PRIVATE, unique="order 7")
+    assert servers.found("jobs", unique="password=hunter2") == []
+    assert servers.found("jobs", unique="order 7") == [known]
 
 
 def test_a_moment_is_meant_by_the_clock_of_the_manager(servers: Servers) -> None:
