@@ -48,7 +48,7 @@ def section_of(package: str) -> str:
 
 def mapped_rooms(package: str) -> Iterator[tuple[str, list[str]]]:
     """The rows of the section's table: a room's name and the modules that stand in it, in order."""
-    for room, _, modules in re.findall(r"^\| `([\w.]+)/?` \| (.*?) \| (.*?) \|$", section_of(package), re.MULTILINE):
+    for room, _, modules in re.findall(r"^\| `([\w./]+?)/?` \| (.*?) \| (.*?) \|$", section_of(package), re.MULTILINE):
         yield room, re.findall(r"`(\w+)`", modules)
 
 

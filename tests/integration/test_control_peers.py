@@ -105,6 +105,12 @@ def test_each_is_asked_over_its_own_api_with_its_own_token(known: Known) -> None
     assert (again["up"], again["self"], again["summary"]["name"]) == (True, True, me["summary"]["name"])
     assert (nobody["up"], nobody["summary"]) == (False, None)
     assert "refused" in nobody["error"]
+    printed = known.a.command("peers").stdout.splitlines()
+    assert [" up " in line for line in printed[1:]] == [True, True, False, True, False]
+    assert "(this one)" in printed[1]
+    assert f"<b> {b['url']} " in printed[2]
+    assert re.search(r" down for .* refuses the token", printed[3])
+    assert json.loads(known.a.command("peers", "--json").stdout)[1]["name"] == "<b>"
     log = known.a.log()
     assert READ not in log
     assert FULL not in log

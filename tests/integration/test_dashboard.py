@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import time
 from collections.abc import Iterator, Sequence
 from http.client import HTTPResponse
 from pathlib import Path
@@ -392,6 +393,8 @@ def test_failures_are_grouped_muted_and_their_letters_changed(pages: Pages) -> N
     assert pages.post(f"{address}/mute", **{"for": "2h"}) == (303, f"/gearman{address}?said=muted")
     assert "by <bdi>user operator</bdi>, until <time" in pages.page(address)
     assert "1 muted group</summary>" in pages.page("/failures?function=fail")
+    command = pages.manager.command
+    assert "by user operator, until " in command("failures", "show", address.rpartition("/")[2]).stdout
     pages.post(f"{address}/unmute")
     assert ">muted<" not in pages.page(address)
     socket = pages.manager.folder / "run" / "control.sock"
@@ -413,8 +416,35 @@ def test_failures_are_grouped_muted_and_their_letters_changed(pages: Pages) -> N
     report = request(socket, "POST", f"/failures/{name}/retry")
     assert (report["what"], report["expected"]) == ("dead retry", 1)
     eventually(lambda: request(socket, "GET", f"/failures/{name}")["count"] == 5, "it fails again")
+    failures_are_changed_by_commands_too(pages, name)
     assert pages.get("/failures/none")[0].status == pages.get("/failures?cursor=x")[0].status + 4 == 404
     pages.post("/dead/drop", handle=late)
+
+
+def failures_are_changed_by_commands_too(pages: Pages, name: str) -> None:
+    """The group has failed five times, and one dead job is left."""
+    command, socket = pages.manager.command, pages.manager.folder / "run" / "control.sock"
+    listed = command("failures", "list", "fail").stdout
+    assert re.search(rf"(?m)^ *{name}\s+fail\s+ValueError\s+fail\.fail\s+5\s+5\s+1 ", listed)
+    assert "\x1b" not in listed
+    assert json.loads(command("failures", "list", "--json").stdout)[0]["id"] == name
+    assert json.loads(command("failures", "list", "nap", "--json").stdout) == []
+    shown = command("failures", "show", name).stdout
+    for part in ("exception: ValueError", "times: 5, in the last 24 hours 5", "dead jobs: 1", "raise ValueError("):
+        assert part in shown
+    assert f"{name} is muted until " in command("failures", "mute", name, "--for", "2h").stdout
+    until = request(socket, "GET", f"/failures/{name}")["muted_until"]
+    assert abs(until - time.time() - 7200) < 120
+    assert command("failures", "mute", name).stdout == f"{name} is muted\n"
+    assert "(muted)" in command("failures", "list").stdout
+    assert command("failures", "unmute", name).stdout == f"{name} is no longer muted\n"
+    assert command("failures", "retry", name).stdout == "1 queued again\n"
+    eventually(lambda: request(socket, "GET", f"/failures/{name}")["count"] == 6, "it fails once more")
+    refused = command("failures", "drop", name, check=False)
+    assert (refused.returncode, "nothing is changed" in refused.stderr) == (1, True)
+    assert command("failures", "drop", name, "--yes").stdout == "1 dropped\n"
+    gone = command("failures", "show", "none", check=False)
+    assert (gone.returncode, "there is no group of failures none" in gone.stderr) == (1, True)
 
 
 def test_jobs_behind_thousands_of_others_are_found(pages: Pages) -> None:

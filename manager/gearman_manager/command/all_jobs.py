@@ -38,10 +38,19 @@ def change_all(context: click.Context, path: str, choice: Mapping[str, Any], cou
     Raises:
         ManagerError: it could not be done, or not everywhere.
     """
-    from gearman_manager.command.control_client import stream
-
     body = {name: value for name, value in choice.items() if name != "all"}
     report: Answer = ask(context, "POST", path, body | {"seen_at": counted["seen_at"], "expected": expected})
+    return follow_change(context, report)
+
+
+def follow_change(context: click.Context, report: Answer) -> Answer:
+    """Show how far a change has come that was begun; returns its last report.
+
+    Raises:
+        ManagerError: the manager ended before.
+    """
+    from gearman_manager.command.control_client import stream
+
     shown = False
     for line in stream(folder_of_running(context).socket, f"/changes/{report['id']}?follow=1"):
         report = json.loads(line)

@@ -39,6 +39,8 @@ from gearman_manager.command.outbox_commands import outbox
 from gearman_manager.command.restart_server import restart_server
 from gearman_manager.command.schedule_commands import schedules, trigger
 from gearman_manager.command.top_command import top
+from gearman_manager.command.troubles.failure_commands import failures
+from gearman_manager.command.troubles.peer_command import peers
 from gearman_manager.migration.options import Seconds, gearmanmanager_options, overrides_of
 from gearman_manager.simulation.options import simulation_options
 from gearman_process import early_signals
@@ -268,7 +270,9 @@ main.commands = {
         explain,
         *COMMANDS,
         *GROUPS,
+        failures,
         schedules,
+        peers,
         outbox,
         alerts,
         restart_server,
@@ -289,8 +293,9 @@ for command in (
     dashboard,
     explain,
     *COMMANDS,
-    *(c for g in GROUPS for c in g.commands.values()),
+    *(c for g in (*GROUPS, failures) for c in g.commands.values()),
     schedules,
+    peers,
     trigger,
     try_alerts,
     restart_server,

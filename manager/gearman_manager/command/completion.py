@@ -1,4 +1,4 @@
-"""Completes names of pools, workers, functions, batches and job servers in the shell.
+"""Completes names of pools, workers, functions, batches, groups of failures and job servers in the shell.
 
 They come from the running manager, or else from the files.
 
@@ -54,6 +54,16 @@ def batches(context: click.Context, _parameter: click.Parameter, incomplete: str
         with suppress(ManagerError):
             rows += ask(context, "GET", f"/jobs/batches?state={state}&limit=100")["jobs"]
     return _starting_with(incomplete, (row["batch"] for row in rows))
+
+
+def failure_groups(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For an argument ID of a group of failures."""
+    from gearman_manager.config import ConfigError
+
+    _know_config(context)
+    with suppress(ManagerError, ConfigError):
+        return _starting_with(incomplete, (row["id"] for row in ask(context, "GET", "/failures?limit=100")["groups"]))
+    return []
 
 
 def instances(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -199,7 +199,7 @@ def stop_jobs(context: click.Context, /, yes: bool, **choice: Any) -> None:
         expected = found["waiting"] + found["delayed"] + found["running"]
         if expected and not yes:
             jobs_meant = f"{counted(expected, 'job')}{_of(body)}{_that(body)}"
-            _confirm(f"Stop {jobs_meant}? {_they(expected)} will not run again")
+            confirm(f"Stop {jobs_meant}? {_they(expected)} will not run again")
         told(change_all(context, "/jobs/all/stop", body, found, expected), "stopped")
         return
     handles = body["handles"]
@@ -229,7 +229,7 @@ def purge(context: click.Context, /, yes: bool, **conditions: Any) -> None:
             click.echo(f"0 cancelled: nothing{_that(body)} waits {waits}")
             return
         wait = "waits" if expected == 1 else "wait"
-        _confirm(f"Cancel {counted(expected, 'job')}{_that(body)} that {wait} {waits}? {_they(expected)} will not run")
+        confirm(f"Cancel {counted(expected, 'job')}{_that(body)} that {wait} {waits}? {_they(expected)} will not run")
     told(change_all(context, "/jobs/all/cancel", body, found, expected), "cancelled")
 
 
@@ -369,7 +369,7 @@ def _change(context: click.Context, what: str, body: dict[str, Any], done: str, 
         found = count(context, "dead", body)
         if asks and found["count"]:
             jobs_meant = f"{counted(found['count'], 'dead job')}{_of(body)}{_that(body)}"
-            _confirm(f"Forget {jobs_meant}? {_they(found['count'])} can't be tried again then")
+            confirm(f"Forget {jobs_meant}? {_they(found['count'])} can't be tried again then")
         told(change_all(context, f"/dead/all/{what}", body, found, found["count"]), done)
         return
     changed = ask(context, "POST", f"/dead/{what}", body, timeout_s=CHANGE_TIMEOUT_S)["changed"]
@@ -380,7 +380,12 @@ def _change(context: click.Context, what: str, body: dict[str, Any], done: str, 
     click.echo(f"{changed} {done}")
 
 
-def _confirm(question: str) -> None:
+def confirm(question: str) -> None:
+    """Ask the user.
+
+    Raises:
+        click.Abort, ManagerError: the answer is no, or nobody is there to give one.
+    """
     try:
         click.confirm(question, abort=True)
     except click.Abort:
