@@ -77,6 +77,7 @@ def _attempts(begin: int, words: list[str]) -> list[FinishedAttempt]:
                 workload_bytes=len(workload),
                 workload=workload,
                 result="ok",
+                is_whole=True,
                 progress="",
                 tags=(f"tag{number % 100}",),
             )

@@ -195,6 +195,27 @@ def test_commands_list_them_and_tell_of_one(kept: Kept) -> None:
     assert (refused.returncode, refused.stderr) == (1, "gearman-manager: no end of an attempt of H:none:1 is kept\n")
 
 
+def test_a_job_is_run_again_with_edits_if_its_whole_workload_is_kept(kept: Kept) -> None:
+    headers = bearer(FULL) | {"Accept": "text/html"}
+    with kept.manager.client() as client:
+        longer = client.submit_background("nap", b"0" * 3000)
+        request(kept.manager.folder / "run" / "control.sock", "POST", "/jobs/cancel", {"handles": [longer]})
+        cut = client.submit_background("ok", b"x" * 600)
+    eventually(lambda: {longer, cut} <= set(kept.handles()), "they are over")
+    for handle, workload in ((kept.complete, '{"to": "Alice@example.com"}'), (longer, "0" * 3000)):
+        assert kept.api(f"/jobs/attempts/{handle}")["attempts"][-1]["is_whole"]
+        page = kept.ask("GET", f"/jobs/{handle}", headers)[1]
+        [address] = re.findall(r'href="(/functions/[^"]*)">Run again with edits', page)
+        form = kept.ask("GET", unescape(address).partition("#")[0], headers)[1]
+        assert f">\n{workload}</textarea>" in unescape(form)
+    page = kept.ask("GET", f"/jobs/{cut}", headers)[1]
+    assert "It can&#39;t be run again from here: only the beginning" in page.replace("can't", "can&#39;t")
+    form = kept.ask("GET", f"/functions/ok?like={quote(cut)}", headers)[1]
+    assert "only the beginning is kept" in form
+    assert kept.ask("GET", "/functions/ok?like=H:none:1", headers)[0].status == 404
+    assert "Run again" not in kept.page(f"/jobs/{kept.complete}")  # its reader may only look
+
+
 def test_they_outlive_the_manager(kept: Kept) -> None:
     """The last test: it restarts the manager."""
     manager = kept.manager

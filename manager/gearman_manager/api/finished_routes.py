@@ -48,6 +48,7 @@ _FIELDS: Final[Mapping[str, Schema]] = {
     "host": TEXT,
     "error": TEXT,
     "bytes": COUNT,
+    "is_whole": {**FLAG, "description": "whether all of the workload is kept, and nothing of it is private"},
     "progress": TEXT,
     "tags": list_of(TEXT),
     "server": TEXT,

@@ -3,7 +3,6 @@ runs one."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,11 +18,13 @@ from gearman_manager.control.submissions import Submissions
 from gearman_manager.dashboard.chart_parts import ChartParts
 from gearman_manager.dashboard.forms import done
 from gearman_manager.dashboard.found_jobs import longest_wait_s
+from gearman_manager.dashboard.kept_workloads import kept_workload
 from gearman_manager.dashboard.rendering import page
 from gearman_manager.dashboard.source_lines import lines_around
 from gearman_manager.dashboard.task_fields import fields_of, workload_of
 from gearman_manager.dashboard.words import duration
 from gearman_manager.errors import ManagerError, NotFound
+from gearman_manager.finished.keeper import Keeper
 from gearman_manager.history.history_file import HistoryError
 from gearman_manager.history.recording import say_action
 from gearman_manager.series.columns import NO_TIMES, Times
@@ -45,6 +46,7 @@ class FunctionSources:
     reports: Reports
     jobs: ServerJobs
     submissions: Submissions
+    keeper: Keeper
 
 
 def add_function_pages(routes: Blueprint, sources: FunctionSources, charts: ChartParts) -> None:
@@ -73,7 +75,7 @@ def add_function_pages(routes: Blueprint, sources: FunctionSources, charts: Char
     def function(name: str) -> ResponseReturnValue:
         settings, parameters = _found(generations, name)
         now = status.functions()[name]
-        like, is_private = _workload_of(jobs, request.args.get("like", ""))
+        like = kept_workload(jobs, sources.keeper, request.args.get("like", ""))
         return page(
             "function.html",
             name=name,
@@ -84,7 +86,6 @@ def add_function_pages(routes: Blueprint, sources: FunctionSources, charts: Char
             policies=dict(_policies(settings)),
             fields=fields_of(parameters),
             like=like,
-            is_private=is_private,
             **charts.on_page("function", name),
         )
 
@@ -122,20 +123,6 @@ def _workload(parameters: str) -> bytes:
     if request.form.get("with") == "fields":
         return workload_of(fields_of(parameters), request.form)
     return request.form.get("workload", "").replace("\r\n", "\n").encode(errors="replace")
-
-
-def _workload_of(jobs: ServerJobs, handle: str) -> tuple[str, bool]:
-    """The workload of a job that failed for good, if a form can bring it back unchanged; else nothing. And whether a
-    part of it is not to be shown: then a form would bring marks back instead of values."""
-    if not handle:
-        return "", False
-    row = jobs.show("dead", handle)
-    if row.get("is_redacted"):
-        return "", True
-    content = base64.b64decode(row["workload_base64"])
-    text = content.decode(errors="replace")
-    is_same = len(content) == row["bytes"] and text.encode() == content and not {"\r", "\0"} & {*text}
-    return text if is_same else "", False
 
 
 def _found(generations: Generations, name: str) -> tuple[ResolvedFunction, str]:

@@ -111,7 +111,7 @@ def dashboard_routes(sources: Sources) -> Blueprint:
     add_pool_pages(routes, of_pools, charts)
     add_worker_forms(routes, sources.changes, sources.jobs)
     of_functions = FunctionSources(
-        sources.status, sources.generations, sources.reports, sources.jobs, sources.submissions
+        sources.status, sources.generations, sources.reports, sources.jobs, sources.submissions, sources.keeper
     )
     add_function_pages(routes, of_functions, charts)
     finished = FinishedPages(sources.keeper, sources.finished)

@@ -55,6 +55,8 @@ class FinishedAttempt:
     #: The first part of the workload, and of the result of a complete job; bytes that do not print stand as `\\xNN`.
     workload: str
     result: str
+    #: Whether that is the whole workload, of which nothing is left out because it is private.
+    is_whole: bool
     #: As `3/10`; empty: the worker told of none.
     progress: str
     tags: tuple[str, ...]
@@ -138,6 +140,7 @@ def _attempt(cells: list[bytes], server: str, run: str) -> FinishedAttempt:
         workload_bytes=_whole(cells[16]),
         workload=cells[17].decode(errors="replace"),
         result=cells[18].decode(errors="replace"),
+        is_whole=len(unescaped(cells[17])) == int(cells[16]),
         progress=_text(cells[19]),
         tags=tuple(_text(cells[20]).split("\0")) if cells[20] else (),
     )

@@ -48,6 +48,8 @@ class Keeper:
         self._file = HistoryFile(path, MOST_BYTES)
         for statement in table.TABLES:
             self._file.declare(statement)
+        for column in table.LATER:
+            self._file.declare_column(*column)
         self._bounds = bounds
         self.privacy = privacy
         #: The bounds for what was kept before, while none are kept; of `max_count` only that it is 0 matters.

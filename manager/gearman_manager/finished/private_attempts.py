@@ -19,9 +19,11 @@ def shown_attempt(attempt: FinishedAttempt, privacy: Privacy) -> FinishedAttempt
     if not rules.hides:
         return attempt
     workload = attempt.workload
+    shown = rules.workload(workload) or ""
     return replace(
         attempt,
-        workload=rules.workload(workload) or "",
+        workload=shown,
+        is_whole=attempt.is_whole and shown == workload,
         result=rules.workload(attempt.result) or "",
         error=rules.text(attempt.error, workload),
         traceback=rules.text(attempt.traceback, workload),
@@ -47,4 +49,5 @@ def shown_row(row: Mapping[str, Any], privacy: Privacy) -> dict[str, Any]:
     workload = row["workload"]
     shown = {name: rules.text(row[name], workload) for name in _TEXTS if name in row}
     shown |= {name: rules.workload(row[name]) or "" for name in ("workload", "result") if name in row}
-    return {**row, **shown, "tags": [rules.text(tag, workload) for tag in row["tags"]]}
+    is_whole = row["is_whole"] and shown["workload"] == workload
+    return {**row, **shown, "is_whole": is_whole, "tags": [rules.text(tag, workload) for tag in row["tags"]]}

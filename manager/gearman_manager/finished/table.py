@@ -23,13 +23,13 @@ _NAMES: Final = tuple(field.name for field in fields(FinishedAttempt))
 #: The columns in the order of the fields; the long texts are last, so that most searches do not read them.
 _COLUMNS: Final = (
     *("id", "server", "run", "number", "at", "handle", "function", "unique_key", "priority", "is_background"),
-    *("outcome", "follows", "attempt", "submitted", "started", "worker", "host", "workload_bytes", "progress", "tags"),
-    *("error", "workload", "result", "traceback"),
+    *("outcome", "follows", "attempt", "submitted", "started", "worker", "host", "workload_bytes", "is_whole"),
+    *("progress", "tags", "error", "workload", "result", "traceback"),
 )
 _FIELD_OF: Final = {column: {"unique_key": "unique"}.get(column, column) for column in _COLUMNS}
-_TYPES: Final = dict.fromkeys(("number", "is_background", "attempt", "workload_bytes"), "INTEGER") | dict.fromkeys(
-    ("at", "submitted", "started"), "REAL"
-)
+_TYPES: Final = dict.fromkeys(
+    ("number", "is_background", "attempt", "workload_bytes", "is_whole"), "INTEGER"
+) | dict.fromkeys(("at", "submitted", "started"), "REAL")
 #: Before the name of a schedule in the tag of its jobs, as job servers put it there.
 SCHEDULE_TAG: Final = "schedule:"
 #: Those that may have been submitted by a schedule, in the words of the index, which serves no other condition.
@@ -44,6 +44,8 @@ TABLES: Final = (
     f"CREATE INDEX IF NOT EXISTS finished_of_schedules ON finished (tags, id) WHERE {_OF_SCHEDULE}",
     "CREATE TABLE IF NOT EXISTS finished_cursors (server TEXT PRIMARY KEY, cursor TEXT) WITHOUT ROWID",
 )
+#: Columns that files of before have not.
+LATER: Final = (("finished", "is_whole", "INTEGER"),)
 _INSERT: Final = f"INSERT INTO finished ({', '.join(_COLUMNS[1:])}) VALUES ({', '.join('?' * (len(_COLUMNS) - 1))})"
 #: The columns of a list, in which long texts are cut: a page of a thousand rows must not hold the manager's loop.
 _LISTED: Final = (*_COLUMNS[:-4], f"substr(error, 1, {LISTED_ERROR})", f"substr(workload, 1, {LISTED_WORKLOAD})")
@@ -158,7 +160,8 @@ def _values(attempt: FinishedAttempt) -> tuple[Any, ...]:
 def _row(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
     found: Mapping[str, Any] = dict(zip(names, row, strict=True))
     tags = found["tags"].strip(TAG_MARK).split(TAG_MARK) if found["tags"] else []
-    return {**found, "is_background": bool(found["is_background"]), "tags": tags}
+    flags = {name: bool(found[name]) for name in ("is_background", "is_whole")}
+    return {**found, **flags, "tags": tags}
 
 
 assert set(_FIELD_OF.values()) == set(_NAMES)

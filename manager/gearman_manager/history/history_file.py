@@ -52,6 +52,7 @@ class HistoryFile:
         self._path = path
         self._most_pages = most_bytes // _PAGE_BYTES
         self._tables: list[str] = []
+        self._columns: list[tuple[str, str, str]] = []
         self._connection: sqlite3.Connection | None = None
         self._thread: ThreadPool | None = None
         #: When the job that is carried out is broken off (monotonic seconds).
@@ -60,6 +61,10 @@ class HistoryFile:
     def declare(self, table: str) -> None:
         """A statement `CREATE TABLE IF NOT EXISTS …`, or one for an index, carried out when the file is opened."""
         self._tables.append(table)
+
+    def declare_column(self, table: str, column: str, kind: str) -> None:
+        """A column that the table of an older file may not have: it is added when the file is opened."""
+        self._columns.append((table, column, kind))
 
     def run(self, job: Job[Result], patience_s: float = PATIENCE_S) -> Result:
         """Run a job in the thread, in a transaction of its own; only the calling greenlet waits for it.
@@ -134,6 +139,9 @@ class HistoryFile:
             connection.execute(f"PRAGMA max_page_count = {self._most_pages}")
             for table in self._tables:
                 connection.execute(table)
+            for name, column, kind in self._columns:
+                if column not in {row[1] for row in connection.execute(f"PRAGMA table_info({name})")}:
+                    connection.execute(f"ALTER TABLE {name} ADD COLUMN {column} {kind}")
             connection.set_progress_handler(self._is_late, _LOOK_EVERY)
         except BaseException:
             connection.close()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: The parts of texts that are kept: the first bytes, and the last ones of a traceback, where the error is.
 WORKLOAD_BYTES: Final = 512
+#: The same of a job whose end was no success: so much of most jobs is the whole, with which they can be run again.
+FAILED_WORKLOAD_BYTES: Final = 4096
 ERROR_BYTES: Final = 1024
 TRACEBACK_BYTES: Final = 4096
 #: Of each of the two numbers of a progress: a worker can send megabytes.
@@ -141,7 +143,7 @@ class LateEnds:
             error=reason[:ERROR_BYTES],
             traceback=b"" if history is None or end not in _COUNTED else history.traceback[-TRACEBACK_BYTES:],
             workload_bytes=len(job.workload),
-            workload=job.workload[:WORKLOAD_BYTES],
+            workload=job.workload[:FAILED_WORKLOAD_BYTES],
             result=b"",
             progress=None if extras is None else _progress(extras),
             tags=() if extras is None else _tags(extras),

@@ -43,6 +43,7 @@ def attempt(number: int = 1, **changes: Any) -> FinishedAttempt:
         workload_bytes=1,
         workload="w",
         result="r",
+        is_whole=True,
         progress="",
         tags=(),
     )

@@ -26,6 +26,9 @@ def test_a_line_becomes_an_attempt() -> None:
     assert (attempt.outcome, attempt.follows, attempt.attempt) == ("exception", "retry", 2)
     assert (attempt.error, attempt.traceback) == ("no: \ufffd(", "File\n  boom")
     assert (attempt.workload_bytes, attempt.workload, attempt.tags) == (900, "\\x00w", ("a", "b c"))
+    assert not attempt.is_whole
+    (whole,) = attempts_of(read_page(without(16, b"2") + b"\nnext\t18f.9\t0\n.\n"), "b:4730")
+    assert whole.is_whole
     assert (attempt.is_failure, attempt.is_over) == (True, False)
 
 

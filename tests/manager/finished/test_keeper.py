@@ -41,6 +41,17 @@ def test_all_that_is_known_is_kept_over_restarts(make_keeper: Callable[[], Keepe
     assert row == fields | {"id": 1, "tags": ["a", "b c"]}
 
 
+def test_a_file_of_before_is_kept(make_keeper: Callable[[], Keeper], tmp_path: Path) -> None:
+    keeper = make_keeper()
+    keeper.keep([attempt(1)], SERVER, "r1.1")
+    keeper.close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        connection.execute("ALTER TABLE finished DROP COLUMN is_whole")
+    again = make_keeper()
+    again.keep([attempt(2)], SERVER, "r1.2")
+    assert [row["is_whole"] for row in again.page(Wanted(), 10, None)] == [True, False]
+
+
 def test_a_list_has_the_first_part_of_long_texts(keeper: Keeper) -> None:
     keeper.keep([attempt(1, error="e" * 999, workload="w" * 500, traceback="t" * 99)], SERVER, "r1.1")
     (row,) = keeper.page(Wanted(), 10, None)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gearman_manager.finished.keeper import Keeper
+from gearman_manager.finished.private_attempts import shown_attempt
 from gearman_manager.finished.search import Wanted
+from gearman_manager.privacy import Privacy
 from gearman_manager.privacy.function_privacy import FunctionPrivacy
 
 from .conftest import SERVER, attempt
+
+
+def _private(key: str) -> Privacy:
+    privacy = Privacy()
+    privacy.use({}, FunctionPrivacy((key,)))
+    return privacy
 
 
 def test_a_row_is_shown_by_the_rules_of_now(keeper: Keeper) -> None:
@@ -19,6 +29,10 @@ def test_a_row_is_shown_by_the_rules_of_now(keeper: Keeper) -> None:
     keeper.privacy.use({"secret": FunctionPrivacy(shows_workloads=False)}, FunctionPrivacy())
     listed, open_row = keeper.page(Wanted(), 10, None)
     assert [(row["workload"], row["workload_bytes"]) for row in (listed, open_row)] == [("", 1), ("open", 1)]
+    assert [row["is_whole"] for row in (listed, open_row)] == [False, True]
+    # What was kept under them is not whole even if the marks are as long as what they stand for, and the rules go.
+    kept = shown_attempt(replace(secret, workload='{"key": "0123456789"}'), _private("key"))
+    assert (kept.workload, kept.is_whole) == ('{"key": "[redacted]"}', False)
     [whole] = keeper.attempts_of(secret.handle)
     assert (whole["workload"], whole["result"], whole["tags"]) == ("", "", ["a"])
 

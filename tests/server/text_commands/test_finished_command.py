@@ -10,6 +10,7 @@ from gearman_client.extensions import STOP_JOB, SUBMIT_JOB_WITH, THROTTLE_KEY, W
 from gearman_client.packet import PacketType
 from gearman_server.ending.late_ends import (
     ERROR_BYTES,
+    FAILED_WORKLOAD_BYTES,
     PROGRESS_BYTES,
     TRACEBACK_BYTES,
     WORKLOAD_BYTES,
@@ -91,7 +92,7 @@ def test_a_success_with_all_that_is_known_of_it(broker: BrokerHarness) -> None:
 def test_the_attempts_of_a_job_until_its_dead_letter(broker: BrokerHarness) -> None:
     broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=10)})
     worker = broker.worker(b"f")
-    handle = broker.peer().submit(b"f", b"w", kind="SUBMIT_JOB_BG")
+    handle = broker.peer().submit(b"f", b"w" * 5000, kind="SUBMIT_JOB_BG")
     worker.grab()
     worker.send(WORK_FAILURE, handle, b"fail", b"", b"", b"e" * 2000, b"t" * 5000 + b"the end")
     broker.advance(20)
@@ -100,6 +101,7 @@ def test_the_attempts_of_a_job_until_its_dead_letter(broker: BrokerHarness) -> N
     first, second = page(broker)[0]
     assert (first["end"], first["sequel"], first["attempt"]) == (b"exception", b"retry", b"1")
     assert first["error"] == b"e" * ERROR_BYTES
+    assert (first["bytes"], first["workload"]) == (b"5000", b"w" * FAILED_WORKLOAD_BYTES)
     assert len(first["traceback"]) == TRACEBACK_BYTES
     assert first["traceback"].endswith(b"the end")
     assert (second["end"], second["sequel"], second["attempt"]) == (b"failed", b"dead", b"2")
