@@ -21,6 +21,7 @@ from gearman_client.job_pairs import (
     MAX_HEADERS,
     MAX_KEY_BYTES,
     MAX_LINKS,
+    MAX_PAIRS_BYTES,
     MAX_PRIORITY,
     MAX_TAG_BYTES,
     MAX_TAGS,
@@ -145,13 +146,19 @@ def to_pairs(options: Mapping[str, Any], reducer: bytes | None, *, background: b
     is_plain = not names and (is_whole or not time_pairs) and not isinstance(options.get("priority"), int)
     if is_plain and not context:
         return None
-    pairs += time_pairs + context
+    pairs += time_pairs
     if priority != PRIORITIES["normal"]:
         pairs.append((b"priority", b"%d" % priority))
     if reducer is not None:
         pairs.append((b"reducer", reducer))
-    pairs.sort(key=_is_own)  # the server looks up as a whole what comes before them
-    return Pairs(encode_pairs(pairs), names)
+    encoded = _encoded(pairs + context)
+    if context and len(encoded) > MAX_PAIRS_BYTES:
+        encoded = _encoded(pairs)  # the server would refuse for them what it takes without
+    return Pairs(encoded, names)
+
+
+def _encoded(pairs: list[Pair]) -> bytes:
+    return encode_pairs(sorted(pairs, key=_is_own))  # the server looks up as a whole what comes before a job's own
 
 
 def trace_context() -> dict[str, str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from opentelemetry.trace.span import TraceState
 
-from gearman_client import AsyncClient, Client, WorkerJob
+from gearman_client import Address, AsyncClient, Client, FollowUp, ServerError, WorkerJob
 from gearman_client.client.job_options import to_pairs, trace_context
-from gearman_client.job_pairs import MAX_HEADERS
+from gearman_client.job_pairs import MAX_HEADERS, MAX_PAIRS_BYTES
 
 from ...gearmand import Gearmand
 from ..conftest import JobServer, RunningWorker
@@ -35,38 +36,52 @@ def active_span() -> Iterator[str]:
 
 
 @pytest.fixture
-def headers(start_ours: Callable[..., JobServer], start_worker: Callable[..., RunningWorker]) -> Any:
-    """The address of a job server of ours, and a queue of what its jobs bring along."""
-    server, told = start_ours(), queue.Queue[dict[str, str]]()
+def headers(start_ours: Callable[..., JobServer], start_worker: Callable[..., RunningWorker], tmp_path: Path) -> Any:
+    """The address of a job server of ours, and a queue of what its jobs bring along; `bare` allows them no options."""
+    policies = tmp_path / "policies.yaml"
+    policies.write_text("functions: {bare: {allow_options: []}}\n")
+    server, told = start_ours("--policies", str(policies)), queue.Queue[dict[str, str]]()
 
     def tell(job: WorkerJob) -> bytes:
         told.put(dict(job.headers))
         return job.workload
 
-    start_worker(server.address, {"tell": tell})
+    start_worker(server.address, {"tell": tell, "bare": tell})
     return server.address, told
+
+
+def submit_by_every_call(client: Client, address: Address, function: str) -> int:
+    """Submit jobs without options of their own; returns how many."""
+
+    async def asynchronous() -> None:
+        async with AsyncClient(address, timeout_s=DEADLINE_S) as client:
+            await client.submit(function, b"w")
+            await client.submit_background_many(function, [b"w"])
+
+    client.submit(function, b"w")
+    client.submit_background(function, b"w")
+    client.submit_background_many(function, [b"w"] * 2)
+    assert list(client.map(function, [b"w"])) == [b"w"]
+    with client.task_set() as tasks:
+        tasks.add(function, b"w")
+        tasks.wait()
+    asyncio.run(asynchronous())
+    return 8
 
 
 def test_every_call_carries_the_active_span_and_a_header_of_its_own_wins(headers: Any) -> None:
     address, told = headers
-
-    async def asynchronous() -> None:
-        async with AsyncClient(address, timeout_s=DEADLINE_S) as client:
-            await client.submit("tell", b"w")
-
     with Client(address, timeout_s=DEADLINE_S) as client:
         client.submit("tell", b"w")
         assert told.get(timeout=DEADLINE_S) == {}
         with active_span() as header:
-            client.submit("tell", b"w")
             client.submit_background("tell", b"w", priority="low", delay="1ms")
-            client.submit_background_many("tell", [b"w"] * 2)
-            assert list(client.map("tell", [b"w"])) == [b"w"]
-            with client.task_set() as tasks:
-                tasks.add("tell", b"w")
-                tasks.wait()
-            asyncio.run(asynchronous())
-            assert [told.get(timeout=DEADLINE_S) for _ in range(7)] == [{"traceparent": header}] * 7
+            assert told.get(timeout=DEADLINE_S) == {"traceparent": header}
+            for function in ("tell", "bare"):
+                count = submit_by_every_call(client, address, function)
+                assert [told.get(timeout=DEADLINE_S) for _ in range(count)] == [{"traceparent": header}] * count
+            with pytest.raises(ServerError, match="headers: the function does not allow it"):
+                client.submit("bare", b"w", headers={"a": "b"})
             client.submit("tell", b"w", headers={"traceparent": "mine", "a": "b"})
             assert told.get(timeout=DEADLINE_S) == {"traceparent": "mine", "a": "b"}
             client.submit("tell", b"w", headers={"a": "b"})
@@ -84,13 +99,19 @@ def test_a_foreign_server_gets_the_job_without_it(
 
 
 def test_the_state_of_the_trace_goes_along_once_and_what_has_no_room_does_not() -> None:
-    state = TraceState([("vendor", "x")])
+    state, chain = TraceState([("vendor", "x")]), {"then": [FollowUp("f", b"w" * 16_300)] * 4}
     with use_span(NonRecordingSpan(SpanContext(1, 2, False, TraceFlags(0), state))):
         wanted = {"traceparent": f"00-{1:032x}-{2:016x}-00", "tracestate": "vendor=x"}
         assert trace_context() == wanted
         full = to_pairs({"headers": {f"h{number}": "x" for number in range(MAX_HEADERS)}}, None, background=True)
         assert full is not None
         assert b"traceparent" not in full.encoded
+        # The server takes no more bytes of options than these have without the headers.
+        for key_bytes in (1, 150):
+            long = to_pairs(chain | {"key": "k" * key_bytes}, None, background=True)
+            assert long is not None
+            assert len(long.encoded) <= MAX_PAIRS_BYTES
+            assert (b"traceparent" in long.encoded) is (key_bytes == 1)
         own = to_pairs({"headers": {"tracestate": "mine=1"}}, None, background=True)
         assert own is not None
         assert sorted(pair for pair in own.encoded.split(b"\0") if pair.startswith(b"header:")) == [
