@@ -38,12 +38,21 @@ control:
   prefix: /gearman
 """
 GREET = """
+import os
+import time
+
 from gearman_manager import function
 
 @function
 def greet(name: str, times: int = 1) -> None:
     if name != "Ann" or times != 2:
         raise ValueError(f"{name} {times}")
+
+@function
+def tell(job):
+    job.data("<b>half of it\\x1b")
+    while not os.path.exists(job.workload):
+        time.sleep(0.005)
 """
 FAIL = f"""
 def fail(job):
@@ -236,6 +245,17 @@ def test_a_function_is_paused_run_and_resumed(pages: Pages) -> None:
     assert "no longer there" in pages.page(f"{address}?said=submitted")
     assert pages.post("/functions/none/run", workload="")[0] == 404
     assert pages.post("/functions/nap/run", workload="x" * 300_000)[0] == 400
+
+
+def test_a_running_job_shows_the_data_that_it_has_sent_last(pages: Pages) -> None:
+    file = pages.manager.folder / "told"
+    with pages.manager.client() as client:
+        handle = client.submit_background("tell", str(file))
+    eventually(lambda: "The last data that it sent</h2>" in pages.page(f"/jobs/{handle}?said=submitted"), "its data")
+    assert "&lt;b&gt;half of it\\x1b</pre>" in pages.page(f"/jobs/{handle}")
+    assert "\ndata:\n<b>half of it\\x1b\n" in pages.manager.command("jobs", "show", handle).stdout
+    file.touch()
+    eventually(lambda: pages.get(f"/api/v1/jobs/{handle}")[0].status == 404, "it is over")
 
 
 def test_a_function_is_run_with_a_field_for_each_parameter(pages: Pages) -> None:

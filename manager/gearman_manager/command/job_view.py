@@ -24,9 +24,9 @@ _TIMES: Final = frozenset(
 )
 _HIDDEN: Final = frozenset({"workload_base64"})
 #: The fields that are shown on lines of their own, below the rest.
-_TEXTS: Final = ("error", "traceback", "result", "workload")
+_TEXTS: Final = ("data", "error", "traceback", "result", "workload")
 #: Those that are escaped already.
-_ESCAPED: Final = ("result", "workload")
+_ESCAPED: Final = ("data", "result", "workload")
 
 
 def show_jobs(rows: Sequence[Row]) -> None:

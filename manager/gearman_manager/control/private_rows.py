@@ -29,6 +29,8 @@ def shown_row(row: Row, rules: FunctionPrivacy) -> Row:
         changed["tags"] = [rules.text(tag, workload) for tag in row["tags"]]
     if row.get("cursor"):  # the function's own data
         changed["cursor"] = rules.text(row["cursor"], workload) if rules.shows_workloads else MARK
+    if row.get("data"):  # the beginning of what the function says, as a result is
+        changed["data"] = rules.text(rules.workload(row["data"]) or MARK, workload)
     if shown != workload:
         changed["is_redacted"] = True
     kept = {each: value for each, value in row.items() if each != "workload_base64" or shown == workload}

@@ -67,7 +67,7 @@ def row_of(cells: Iterable[tuple[Any, bytes]]) -> Row:
             row[name] = float(cell) if cell else None
         elif name in _FLAGS:
             row[name] = cell == b"1"
-        elif name in ("preview", "workload"):
+        elif name in ("preview", "workload", "data"):
             row[name] = cell.decode(errors="replace")  # still escaped, since people read it
         elif name in _SEVERAL:
             texts = [text.decode(errors="replace") for text in unescaped(cell).split(b"\0")] if cell else []

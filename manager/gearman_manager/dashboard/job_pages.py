@@ -33,7 +33,7 @@ _HANDLE: Final = re.compile(r"[^\s=]+:\d+")
 _APART: Final = frozenset(
     {
         *("handle", "function", "state", "progress", "error", "traceback", "workload", "workload_base64", "bytes"),
-        *("options", "tags", "headers", "is_redacted"),
+        *("data", "options", "tags", "headers", "is_redacted"),
     }
 )
 _MOMENTS: Final = frozenset(

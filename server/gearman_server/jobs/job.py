@@ -146,6 +146,8 @@ class JobExtras:
 
     #: Numerator and denominator, as the worker sent them.
     progress: tuple[bytes, bytes] | None = None
+    #: The first part of the data that its worker sent last, if it is a background job: people look at it.
+    data: bytes = b""
     #: The worker's data and warnings so far, if the result is to be kept.
     recording: Recording | None = None
     reducer: bytes | None = None
@@ -194,6 +196,7 @@ class OptionsAlone:
     counted_in: RunningCount | None
 
     progress: ClassVar[None] = None
+    data: ClassVar[bytes] = b""
     recording: ClassVar[None] = None
     reducer: ClassVar[None] = None
     run_at: ClassVar[None] = None

@@ -229,6 +229,7 @@ class JobLife:
             return False
         if isinstance(job.extras, JobExtras):
             job.extras.progress = job.extras.recording = None
+            job.extras.data = b""
         job.state = ENQUEUE[job.state]
         job.since = self.agenda.now if since is None else since
         function.queues[job.priority].appendleft(job)
@@ -259,6 +260,7 @@ class JobLife:
         """Put a job that its worker no longer has at the tail of its queue, after that wait, for another attempt."""
         if isinstance(job.extras, JobExtras):
             job.extras.progress = job.extras.recording = None
+            job.extras.data = b""
         if wait_s > 0:
             self.await_retry(job, self.agenda.now + wait_s)
         else:

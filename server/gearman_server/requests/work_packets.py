@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _WORK_COMPLETE: Final = int(PacketType.WORK_COMPLETE)
 
+#: Of the data that a worker of a background job has sent last, so much is kept for those who look at the job.
+DATA_BYTES: Final = 512
 #: Ten years: nobody means a longer wait.
 MAX_WAIT_S: Final = 3650 * 86400.0
 _FAILED: Final = Failure("WORK_FAIL")
@@ -167,6 +169,9 @@ class WorkPackets:
     def _data(self, session: Session, body: bytes, _now: float) -> None:
         body = _with_text(body)
         job = _assigned_job(session, body, _NO_SUCH_JOB)
+        if job.is_background:
+            begin = len(job.handle) + 1
+            job.with_extras().data = body[begin : begin + DATA_BYTES]
         self._report(session, job, forwarded(PacketType.WORK_DATA, body))
 
     def _warning(self, session: Session, body: bytes, _now: float) -> None:

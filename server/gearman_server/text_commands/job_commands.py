@@ -220,6 +220,7 @@ def _fields(job: Job, offset: float) -> dict[str, bytes]:
         "worker": b"" if job.worker is None else printable(job.worker.client_id),
         "address": b"" if job.worker is None else printable(str(job.worker.identity).encode()),
         "progress": b"" if rare.progress is None else printable(numerator + b"/" + denominator),
+        "data": printable(rare.data),
         "error": b"" if history is None else printable(history.error),
         "traceback": b"" if history is None else printable(history.traceback),
         "bytes": b"%d" % len(job.workload),

@@ -109,11 +109,41 @@ def test_show_gives_all_that_is_known_of_one_job(make_broker: Callable[..., Brok
         b"worker": b"gm:box/f/1",
         b"address": b"192.0.2.1:50000",
         b"progress": b"1/3",
+        b"data": b"",
         b"error": b"boom",
         b"traceback": b"",
         b"bytes": b"3",
         b"workload": b"a\\x5cb",
     }
+
+
+def test_a_running_background_job_shows_the_beginning_of_the_data_that_it_sent_last(
+    make_broker: Callable[..., BrokerHarness],
+) -> None:
+    broker = make_broker()
+    broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=0)})
+    handle, worker, looker = submit(broker), broker.worker(b"f"), broker.peer()
+    worker.grab()
+
+    def data() -> bytes:
+        shown: bytes = looker.text(b"jobs show " + handle)
+        return shown.partition(b"\ndata\t")[2].partition(b"\n")[0]
+
+    worker.send(PacketType.WORK_DATA, handle, b"first")
+    worker.send(PacketType.WORK_DATA, handle, b"a\tb\0" + b"x" * 600)
+    assert data() == b"a\\x09b\\x00" + b"x" * 508
+    worker.send(PacketType.WORK_DATA, handle)  # as Perl's worker sends none
+    assert data() == b""
+    worker.send(PacketType.WORK_DATA, handle, b"last")
+    worker.send(PacketType.WORK_FAIL, handle)
+    worker.grab()
+    assert data() == b""  # another attempt
+    client = broker.peer()
+    waited_for = client.submit(b"f")
+    worker.send(PacketType.WORK_COMPLETE, handle, b"")
+    worker.grab()
+    worker.send(PacketType.WORK_DATA, waited_for, b"its client has it")
+    assert b"\ndata\t\n" in looker.text(b"jobs show " + waited_for)
 
 
 @pytest.mark.parametrize("wait", ["epoch", "retry"])
