@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import timedelta
+from math import nan
 from typing import Any, Final
 
 from gearman_client.errors import ArgumentError
@@ -28,11 +28,12 @@ def to_seconds(value: Any, what: str) -> float:
     """
     if isinstance(value, timedelta):
         return value.total_seconds()
-    seconds = float("nan")
     # Of all other types only numbers have __float__, those of decimal and numpy too.
-    if hasattr(value, "__float__") and not isinstance(value, bool):
-        with suppress(OverflowError, TypeError):
-            seconds = float(value)
+    is_number = hasattr(value, "__float__") and not isinstance(value, bool)
+    try:
+        seconds = float(value) if is_number else nan
+    except (OverflowError, TypeError):
+        seconds = nan
     if seconds != seconds:
         raise ArgumentError(f"{what} {value!r}: expected seconds (a number) or a timedelta")
     return seconds

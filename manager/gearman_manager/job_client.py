@@ -8,7 +8,7 @@ of the pool did so, no place would be left for the jobs that they wait for. Ligh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gearman_client.tasks.default_client import DefaultClients, fall_back_to
 from gearman_manager.errors import WaitsForItself
@@ -19,33 +19,24 @@ if TYPE_CHECKING:
 #: How long a call waits if it names no time: functions of several pools that wait for each other end some day.
 WAIT_S: Final = 600.0
 
-_clients: DefaultClients | None = None
+
+class _Used(NamedTuple):
+    servers: tuple[Address, ...]
+    functions: frozenset[str]
+    prefix: str
+
+
+_used: _Used | None = None
 
 
 def use_servers(servers: Iterable[Address], functions: Iterable[str], prefix: str) -> None:
-    """Set the job servers of this process; tasks that name no client are sent to them, too.
+    """Set the job servers of this process, once; tasks that name no client are sent to them, too.
 
     functions: the names of the functions that its pool serves, without the prefix.
     prefix: of the manager's functions, put before each name.
     """
-    global _clients
-    addresses, own = tuple(servers), frozenset(functions)
-
-    def make() -> Client[Any, Any]:
-        from gearman_client import Client
-
-        client = Client(addresses, timeout_s=WAIT_S, namespace=prefix)
-        client.check_waits(_guard(own))
-        return client
-
-    def make_async() -> AsyncClient[Any, Any]:
-        from gearman_client import AsyncClient
-
-        client = AsyncClient(addresses, timeout_s=WAIT_S, namespace=prefix)
-        client.check_waits(_guard(own))
-        return client
-
-    _clients = DefaultClients(make, make_async)
+    global _used
+    _used = _Used(tuple(servers), frozenset(functions), prefix)
     fall_back_to(_clients)
 
 
@@ -55,9 +46,32 @@ def own_clients() -> DefaultClients:
     Raises:
         RuntimeError: no manager has started it.
     """
-    if _clients is None:
-        raise RuntimeError("there is no manager whose job servers job.client could use: make a gearman_client.Client")
+    _servers()
     return _clients
+
+
+def _servers() -> _Used:
+    if _used is None:
+        raise RuntimeError("there is no manager whose job servers job.client could use: make a gearman_client.Client")
+    return _used
+
+
+def _make() -> Client[Any, Any]:
+    from gearman_client import Client
+
+    servers, functions, prefix = _servers()
+    client = Client(servers, timeout_s=WAIT_S, namespace=prefix)
+    client.check_waits(_guard(functions))
+    return client
+
+
+def _make_async() -> AsyncClient[Any, Any]:
+    from gearman_client import AsyncClient
+
+    servers, functions, prefix = _servers()
+    client = AsyncClient(servers, timeout_s=WAIT_S, namespace=prefix)
+    client.check_waits(_guard(functions))
+    return client
 
 
 def _guard(own: frozenset[str]) -> Callable[[str], None]:
@@ -69,3 +83,7 @@ def _guard(own: frozenset[str]) -> Callable[[str], None]:
             )
 
     return check
+
+
+#: Made with the module, so that all workers of a zygote share it as long as they need none.
+_clients = DefaultClients(_make, _make_async)

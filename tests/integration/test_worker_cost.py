@@ -9,7 +9,7 @@ from .conftest import RunningManager, eventually
 
 #: Python 3.11 counts references in the objects themselves, and writes into the code that it runs: each function that a
 #: worker calls costs it one to ten pages.
-MAX_PRIVATE_BYTES = 4_100_000
+MAX_PRIVATE_BYTES = 3_850_000
 
 
 def test_an_idle_worker_has_little_memory_of_its_own(napping: RunningManager) -> None:

@@ -25,6 +25,8 @@ def look_up(address: Address, flags: int = 0) -> deque[Candidate]:
     Raises:
         CouldNotConnect: the host has none.
     """
+    if _is_number(address.host):
+        return deque([(socket.AF_INET, (address.host, address.port))])
     # As bytes: text would import the codec for international names, 2 MB in every worker, and ASCII does not need it.
     host = address.host.encode() if address.host.isascii() else address.host
     try:
@@ -35,6 +37,14 @@ def look_up(address: Address, flags: int = 0) -> deque[Candidate]:
             f"could not connect to {address}: the host name can't be resolved ({reason}); check its spelling"
         ) from error
     return deque((family, where) for family, _, _, _, where in found)
+
+
+def _is_number(host: str) -> bool:
+    """Whether it is an address of IPv4, which needs no call of the resolver."""
+    try:
+        return bool(socket.inet_pton(socket.AF_INET, host))
+    except (OSError, ValueError):
+        return False
 
 
 class Lookup:

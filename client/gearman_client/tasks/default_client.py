@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 from weakref import WeakKeyDictionary
 
 from gearman_client.errors import ArgumentError
@@ -29,7 +29,8 @@ class DefaultClients:
         self._make = make
         self._make_async = make_async
         self._client: AnyClient | None = None
-        self._of_loops: WeakKeyDictionary[AbstractEventLoop, AnyAsyncClient] = WeakKeyDictionary()
+        #: None: no loop has asked yet; most processes have none.
+        self._of_loops: WeakKeyDictionary[AbstractEventLoop, AnyAsyncClient] | None = None
 
     def client(self) -> AnyClient:
         """The client."""
@@ -42,9 +43,12 @@ class DefaultClients:
         from asyncio import get_running_loop
 
         loop = get_running_loop()
-        found = self._of_loops.get(loop)
+        of_loops = self._of_loops
+        if of_loops is None:
+            of_loops = self._of_loops = WeakKeyDictionary()
+        found = of_loops.get(loop)
         if found is None:
-            found = self._of_loops[loop] = self._left_behind() or self._make_async()
+            found = of_loops[loop] = _left_behind(of_loops) or self._make_async()
         return found
 
     def submissions(self) -> SubmissionSettings:
@@ -54,16 +58,17 @@ class DefaultClients:
         except ArgumentError:
             return self._make_async()._submissions
 
-    def _left_behind(self) -> AnyAsyncClient | None:
-        """The client of a loop that is closed: another loop may use it, and it closes its old connections then.
 
-        Otherwise each `asyncio.run` would leave a client and its connections behind.
-        """
-        for reference in self._of_loops.keyrefs():
-            loop = reference()
-            if loop is not None and loop.is_closed():
-                return self._of_loops.pop(loop, None)
-        return None
+def _left_behind(of_loops: WeakKeyDictionary[AbstractEventLoop, AnyAsyncClient]) -> AnyAsyncClient | None:
+    """The client of a loop that is closed: another loop may use it, and it closes its old connections then.
+
+    Otherwise each `asyncio.run` would leave a client and its connections behind.
+    """
+    for reference in of_loops.keyrefs():
+        loop = reference()
+        if loop is not None and loop.is_closed():
+            return of_loops.pop(loop, None)
+    return None
 
 
 def clients_of(
@@ -86,7 +91,8 @@ def clients_of(
 
 
 _chosen: DefaultClients | None = None
-_otherwise = clients_of(None)
+_of_environment: Final = clients_of(None)
+_otherwise = _of_environment
 
 
 def set_default_servers(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,9 +40,11 @@ class Links:
 
 def ring(doorbell: int) -> None:
     """Ask the supervisor to look at the scoreboard, which it does from time to time anyway."""
-    with suppress(OSError):  # a job may have filled or closed it
+    try:
         os.set_blocking(doorbell, False)
         os.eventfd_write(doorbell, 1)
+    except OSError:  # a job may have filled or closed it
+        return
 
 
 def descriptor_options(descriptors: dict[str, int]) -> list[str]:

@@ -127,9 +127,10 @@ class Scoreboard:
         hidden = os.dup(descriptor)  # the lowest free number: mmap takes it for a duplicate of its own
         os.close(hidden)
         part = cls(descriptor, first, -(-slots // PAGE_SLOTS) * PAGE_SLOTS)
-        if os.path.sameopenfile(hidden, descriptor):
-            with open(os.devnull, "rb") as null:  # not closed, because mmap will close this number
-                os.dup2(null.fileno(), hidden, inheritable=False)
+        if os.path.samestat(os.fstat(hidden), os.fstat(descriptor)):
+            null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            os.dup2(null, hidden, inheritable=False)  # not closed, because mmap will close this number
+            os.close(null)
         os.close(descriptor)
         part.descriptor = -1
         return part

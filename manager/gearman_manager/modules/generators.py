@@ -36,13 +36,15 @@ def find_generators() -> list[Any]:
 def reseed(generators: Iterable[Any]) -> None:
     """Seed them from the operating system."""
     for generator in generators:
-        with suppress(Exception):  # a class of the user may want arguments
+        try:
             if isinstance(generator, random.Random):
                 random.Random.seed(generator)
             elif hasattr(generator, "random_raw"):
                 generator.state = type(generator)().state
             else:
                 generator.seed()
+        except Exception:  # noqa: BLE001, S112 (a class of the user may want arguments)
+            continue
     if "torch" in sys.modules:
         with suppress(Exception):
             sys.modules["torch"].seed()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from types import FrameType, TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
@@ -20,6 +21,7 @@ from gearman_manager.job import NOTHING_INTERRUPTS, Job
 from gearman_manager.modules.discovery import LoadedFunction
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.modules.user_code import UserCode
+from gearman_manager.privacy import FunctionPrivacy
 from gearman_manager.worker.failures import Failure, describe, fail, failure_of
 from gearman_manager.worker.order import OrderedFunction
 
@@ -66,7 +68,7 @@ class FunctionCall:
         self.registered = ordered.registered
         self.timeout_s = ordered.timeout_s
         self.settings = ordered.settings
-        self.privacy = ordered.privacy
+        self._ordered = ordered
         #: Set if it takes a list of jobs.
         self.batch = None if ordered.batch is None else Batch(ordered.batch, ordered.linger_s)
         self.log = OwnLogger(ordered.name)
@@ -77,6 +79,11 @@ class FunctionCall:
         self._complete = complete
         if hasattr(self._object, "setup"):
             complete(self._object.setup(ordered.settings))  # type: ignore[union-attr]
+
+    @cached_property
+    def privacy(self) -> FunctionPrivacy:
+        """What of its jobs may leave the worker with an error."""
+        return self._ordered.privacy
 
     def teardown(self) -> None:
         """Call the object's `teardown`, if it has one."""

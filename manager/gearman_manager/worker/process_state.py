@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-
-# The function of the module `signal` turns every number into an enum member, at ten times the cost.
-from _signal import getsignal  # type: ignore[import-not-found]
-from contextlib import suppress
 from typing import Final
 
 from gearman_manager.ipc.child_log import STREAMS, open_stream, spare_copy
+from gearman_manager.worker.bare_signals import getsignal
 from gearman_manager.worker.signal_state import ALARM, STOP, SignalState
 
 #: What takes a system call to notice is not checked after every job: they would be a noticeable part of the shortest.
@@ -26,9 +23,10 @@ class ProcessState:
 
     def __init__(self) -> None:
         """Note the present state."""
-        self._folder = -1
-        with suppress(OSError):  # the folder is gone, or may not be read
+        try:
             self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:  # the folder is gone, or may not be read
+            self._folder = -1
         self._outputs = [(number, *_spare(number)) for _, number in STREAMS]
         self._signals = SignalState()
         self._on_stop, self._on_alarm = self._signals.on_stop, self._signals.on_alarm

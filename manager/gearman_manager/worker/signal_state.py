@@ -11,11 +11,9 @@ import faulthandler
 import os
 import signal
 import sys
-
-# The functions of the module `signal` turn every number into an enum member, at ten times the cost.
-from _signal import getitimer, getsignal, pthread_sigmask  # type: ignore[import-not-found]
-from _signal import signal as install
 from typing import Final
+
+from gearman_manager.worker.bare_signals import getitimer, getsignal, install, pthread_sigmask
 
 #: The signals by which the manager reaches a worker.
 OURS: Final = (signal.SIGTERM, signal.SIGALRM)
@@ -57,9 +55,9 @@ class SignalState:
 
     def __init__(self) -> None:
         """Note the present state, in which the worker's own handlers are installed."""
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
+        pthread_sigmask(signal.SIG_UNBLOCK, OURS)
         self._handlers = tuple(map(getsignal, _NUMBERS))
-        self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._blocked = pthread_sigmask(signal.SIG_BLOCK, ())
         self._timers = tuple(map(getitimer, _TIMERS))
         self._wakeup = signal.set_wakeup_fd(-1)
         self._trace, self._profile = sys.gettrace(), sys.getprofile()
@@ -86,4 +84,4 @@ class SignalState:
             if number in OURS or (handler is not None and getsignal(number) != handler):
                 install(number, handler)
         if pthread_sigmask(signal.SIG_BLOCK, ()) != self._blocked:
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+            pthread_sigmask(signal.SIG_SETMASK, self._blocked)

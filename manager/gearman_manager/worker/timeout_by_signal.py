@@ -18,6 +18,7 @@ from typing import ClassVar, Final, TypeVar
 from gearman_client.errors import JobStopped
 from gearman_manager.errors import JobTimeout
 from gearman_manager.ipc.scoreboard import SlotWriter
+from gearman_manager.worker.bare_signals import install
 from gearman_manager.worker.function_call import is_in_user_code
 
 _Argument = TypeVar("_Argument")
@@ -44,7 +45,7 @@ class TimeoutBySignal:
         self._stopped = 0
         #: Whether a job was interrupted; the worker takes it back.
         self.has_rung = False
-        signal.signal(signal.SIGALRM, self._rings)
+        install(signal.SIGALRM, self._rings)
 
     def call(self, function: Callable[[_Argument], _Result], argument: _Argument, timeout_s: float | None) -> _Result:
         """Run user code for at most `timeout_s` seconds, None: any time.

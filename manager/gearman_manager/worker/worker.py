@@ -14,6 +14,7 @@ from gearman_client import Address, Worker, WorkerJob, WorkerSettings
 from gearman_manager.ipc.links import Links
 from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker import group_signals
+from gearman_manager.worker.bare_signals import install
 from gearman_manager.worker.function_call import run_job
 from gearman_manager.worker.order import Order
 from gearman_manager.worker.process_state import ProcessState
@@ -48,7 +49,7 @@ class WorkerProcess(WorkerBase):
 
     def run(self) -> None:
         """Serve until a stop is requested, the supervisor is gone, or `max_jobs` are done."""
-        signal.signal(signal.SIGTERM, lambda *_: self._gearman.stop())
+        install(signal.SIGTERM, lambda *_: self._gearman.stop())
         group_signals.end_copies_by_term()
         self._process_state = ProcessState()
         self._work()

@@ -33,8 +33,9 @@ from gearman_manager.modules import discovery
 from gearman_manager.modules.generators import find_generators, reseed
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.modules.source_files import content_hashes
-from gearman_manager.modules.user_code import Functions, UserCode
+from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker import forked, group_signals
+from gearman_manager.worker.bare_signals import SIG_DFL, install
 from gearman_manager.worker.order import Order
 from gearman_manager.worker.wards import Ward, Wards
 from gearman_process.early_signals import NOTED
@@ -52,8 +53,7 @@ class Zygote:
         self._lifeline: int = arguments.lifeline
         self._reader = channel.FrameReader()
         self._inbox: deque[channel.Message] = deque()
-        self._functions: Functions = {}
-        self._hooks = Hooks()
+        self._code = UserCode({}, Hooks())
         self._children: set[int] = set()
         self._generators: list[Any] = []
         self._wards = Wards()
@@ -126,10 +126,9 @@ class Zygote:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         group_signals.leave_to_supervisor({signal.SIGTERM})
         self._watch_children()
-        self._functions = {(f.file, f.name): f for f in found.functions}
+        self._code = UserCode({(f.file, f.name): f for f in found.functions}, found.hooks)
         php = find_php_functions(folders)  # only found: programs of their own serve them
         included = {file for files in php.needs.values() for file in files}
-        self._hooks = found.hooks
         child_log.flush_output()  # every worker would inherit half a line that a module printed
         if any(function.is_async for function in found.functions):
             import gearman_manager.worker.async_worker  # noqa: F401 (asyncio is large: only once, and only if needed)
@@ -192,7 +191,7 @@ class Zygote:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            install(signal.SIGCHLD, SIG_DFL)
             self._sock.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
@@ -205,7 +204,7 @@ class Zygote:
                 self._arguments, Scoreboard.take_over(scoreboard, order.slot, 1 + len(order.job_slots))
             )
             reseed(self._generators)
-            status = forked.main(order, UserCode(self._functions, self._hooks), links, claims)
+            status = forked.main(order, self._code, links, claims)
         except BaseException:  # noqa: BLE001 (a boundary: the zygote's own loop lies below it)
             _log.critical("the worker %s broke down", order.name, exc_info=True)
         finally:
