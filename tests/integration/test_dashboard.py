@@ -518,7 +518,7 @@ def test_a_schedule_is_run_now(pages: Pages) -> None:
     handle = address.partition("?")[0].rpartition("/")[2]
     eventually(lambda: '<span class="badge complete">' in pages.page("/schedules"), "how it ended")
     assert pages.page("/schedules").count(f'/jobs/{handle}"') == 1
-    [listed] = request(pages.manager.folder / "run" / "control.sock", "GET", "/schedules")
+    [listed] = request(pages.manager.folder / "run" / "control.sock", "GET", "/schedules")["schedules"]
     [run] = listed["runs"]
     assert (run["handle"], run["outcome"], run["error"]) == (handle, "complete", "")
     assert run["started"] <= run["ended"]

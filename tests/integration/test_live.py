@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gearman_manager.command.control_client import request
+from gearman_manager.errors import NotFound
 
 from .conftest import GATE, RunningManager, eventually
 from .test_access import FULL, Site, bearer
@@ -88,6 +89,12 @@ def test_the_overview_shows_pools_workers_queues_and_reasons(gates: RunningManag
         assert begun - 1 < worker["since"] <= time.time() + 1
         assert worker["memory_bytes"] > 100_000
         assert 0 <= worker["cpu_cores"] < 2
+        assert get(gates, "/workers")["workers"][0]["name"] == worker["name"]
+        listed = get(gates, "/workers?pool=gate&limit=1")
+        assert (listed["workers"][0]["handle"], listed["count"], listed["next"]) == (handles[0], 1, None)
+        with pytest.raises(NotFound):
+            get(gates, "/workers?pool=none")
+        assert get(gates, "/pools/gate").items() >= {"name": "gate", "busy": 1, "queued": 2}.items()
         demand = get(gates, "/scale/gate")
         assert (demand["value"], demand["queued"], demand["wanted"] > 1) == (3, 2, True)
         assert Site(gates).ask("GET", "/scale/gate")[0].status == 401

@@ -57,7 +57,8 @@ def test_a_reload_applies_changed_schedules(napping: RunningManager) -> None:
 
 def test_check_mentions_a_schedule_whose_function_no_worker_of_ours_serves(napping: RunningManager) -> None:
     napping.workers_dir.mkdir(exist_ok=True)
-    text = "server: {}\nschedules:\n  right: {every: 1h, function: nap}\n  slip: {every: 1h, function: nip}\n"
+    text = "server: {listen: 127.0.0.1:0}\nschedules:\n  right: {every: 1h, function: nap}\n"
+    text += "  slip: {every: 1h, function: nip}\n"
     napping.config_file.write_text(text)
     checked = napping.command("check")  # exit code 0: workers elsewhere may serve it
     place = f"{napping.config_file}:4: schedules.slip.function"

@@ -8,7 +8,7 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from gearman_manager.api.description import MOMENT, NAME, TEXT, WHOLE, Operation, list_of, record
-from gearman_manager.api.pages import PAGING, cursor_before, id_before, page_of
+from gearman_manager.api.pages import DEFAULT_LIMIT, PAGING, cursor_before, id_before, page_of
 from gearman_manager.history.action_log import CONDITIONS, ActionLog
 
 _ACTION: Final = record(
@@ -23,7 +23,6 @@ _ACTION: Final = record(
     status=WHOLE,
     outcome=TEXT,
 )
-_DEFAULT_LIMIT: Final = 100
 
 
 def action_routes(actions: ActionLog) -> Blueprint:
@@ -38,7 +37,7 @@ def action_routes(actions: ActionLog) -> Blueprint:
         refusals=(502,),
     )
     def listed() -> ResponseReturnValue:
-        limit = int(request.args.get("limit", _DEFAULT_LIMIT))
+        limit = int(request.args.get("limit", DEFAULT_LIMIT))
         rows = actions.page(limit, id_before(request.args.get("cursor")), request.args)
         return jsonify(actions=rows, next=cursor_before(rows, limit))
 

@@ -24,13 +24,12 @@ from gearman_manager.api.description import (
     or_null,
     record,
 )
-from gearman_manager.api.pages import NO_CURSOR, PAGING, cursor_of, page_of, position_of
+from gearman_manager.api.pages import DEFAULT_LIMIT, NO_CURSOR, PAGING, cursor_of, page_of, position_of
 from gearman_manager.api.requests import count_of, json_body, seconds_of
 from gearman_manager.errors import ManagerError
 from gearman_manager.failures.group_changes import GroupChanges
 from gearman_manager.failures.groups import FailureGroups
 
-DEFAULT_LIMIT: Final = 100
 _JOBS: Final = 100
 _GROUP: Final = record(
     id=TEXT,

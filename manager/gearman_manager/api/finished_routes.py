@@ -22,7 +22,7 @@ from gearman_manager.api.description import (
     or_null,
     record,
 )
-from gearman_manager.api.pages import PAGING, cursor_before, id_before, page_of
+from gearman_manager.api.pages import DEFAULT_LIMIT, PAGING, cursor_before, id_before, page_of
 from gearman_manager.errors import NotFound
 from gearman_manager.finished.collector import Collector
 from gearman_manager.finished.keeper import MOST_TEXT, Keeper
@@ -30,7 +30,6 @@ from gearman_manager.finished.outcomes import OUTCOMES
 from gearman_manager.finished.search import Wanted
 from gearman_manager.finished.told import told, told_in_list
 
-DEFAULT_LIMIT: Final = 100
 _MISSED: Final[Schema] = {**COUNT, "description": "ends since the manager's start that came too fast to be kept"}
 _FIELDS: Final[Mapping[str, Schema]] = {
     "handle": TEXT,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from gearman_manager.api.description import FLAG, NAME, NUMBER, TEXT, Operation, list_of, only, or_null, record
+from gearman_manager.api.description import COUNT, FLAG, NAME, NUMBER, TEXT, Operation, list_of, only, or_null, record
+from gearman_manager.api.pages import DEFAULT_LIMIT, PAGING, Stretch, page_of, stretch_of
 from gearman_manager.api.requests import json_body, name_of
 from gearman_manager.api.schemas import FUNCTION, SCHEDULE
 from gearman_manager.control.server_jobs import ServerJobs
@@ -78,12 +80,16 @@ def schedule_routes(jobs: ServerJobs, keeper: Keeper) -> Blueprint:
 
     @routes.get("/schedules")
     @Operation(
-        "The schedules, with their next run, their last ones and how these ended, and since when they are paused.",
-        {200: list_of(SCHEDULE)},
+        "The schedules by name, with their next run, their last ones and how these ended, and since when they are "
+        "paused; `count` is the number of them.",
+        {200: page_of(SCHEDULE, schedules=list_of(SCHEDULE), count=COUNT)},
+        query=PAGING,
         refusals=(409, 502),
     )
     def schedules() -> ResponseReturnValue:
-        return jsonify(with_runs(jobs.schedules(), keeper))
+        limit = int(request.args.get("limit", DEFAULT_LIMIT))
+        part = schedules_in(jobs.schedules(), request.args.get("cursor"), limit)
+        return jsonify(schedules=with_runs(part.rows, keeper), count=part.count, next=part.next)
 
     @routes.post("/schedules/trigger")
     @Operation(
@@ -107,3 +113,12 @@ def schedule_routes(jobs: ServerJobs, keeper: Keeper) -> Blueprint:
         return jsonify({"what": what})
 
     return routes
+
+
+def schedules_in(rows: Iterable[Mapping[str, Any]], cursor: str | None, limit: int) -> Stretch:
+    """A page of schedules; the same one at several job servers stands together.
+
+    Raises:
+        ManagerError: the cursor is none of ours.
+    """
+    return stretch_of(rows, lambda row: (row["schedule"], row["server"]), cursor, limit)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gearman_manager.api.description import NAME, Schema, list_of, or_null
@@ -22,7 +24,23 @@ _OF_SERVERS: Final[Mapping[str, Schema]] = {
     "looked": {"type": "integer", "minimum": 0, "description": "how many jobs of the server were looked at so far"},
     "of": {"type": "integer", "minimum": 0, "description": "of how many"},
 }
+#: The `limit` if none is given.
+DEFAULT_LIMIT: Final = 100
 NO_CURSOR: Final = "cursor: the text under `next` of the page before is expected"
+
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A page of a list of which all is at hand: its rows, how many stand before them, how many there are in all, and
+    the cursor of the next page."""
+
+    rows: Sequence[Any]
+    before: int
+    count: int
+    next: str | None
 
 
 def page_of(schema: Schema, **more: Schema) -> Schema:
@@ -68,6 +86,27 @@ def position_of(cursor: str | None, *keys: str) -> Mapping[str, str]:
     ):
         raise ManagerError(NO_CURSOR)
     return position
+
+
+def stretch_of(rows: Iterable[Row], key: Callable[[Any], tuple[str, str]], cursor: str | None, limit: int) -> Stretch:
+    """A page of rows in the order of their keys. What comes or goes meanwhile shifts none of the others.
+
+    Raises:
+        ManagerError: the cursor is none of ours.
+    """
+    ordered = sorted(rows, key=key)
+    position, begin = position_of(cursor, "in", "after"), 0
+    if position:
+        try:
+            begin = bisect_right(ordered, (position["in"], position["after"]), key=key)
+        except KeyError as error:
+            raise ManagerError(NO_CURSOR) from error
+    shown = ordered[begin : begin + limit]
+    following = None
+    if begin + limit < len(ordered):
+        within, after = key(shown[-1])
+        following = cursor_of({"in": within, "after": after})
+    return Stretch(shown, begin, len(ordered), following)
 
 
 def id_before(cursor: str | None) -> int | None:

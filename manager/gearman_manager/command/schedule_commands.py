@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 
@@ -22,7 +24,7 @@ def schedules(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    rows = ask(context, "GET", "/schedules")
+    rows = list(_rows(context))
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif rows:
@@ -60,6 +62,17 @@ def resume(context: click.Context, name: str) -> None:
     """Have the runs of the schedule NAME due again."""
     ask(context, "POST", "/schedules/resume", {"name": name})
     click.echo(f"schedule {name} goes on")
+
+
+def _rows(context: click.Context) -> Iterator[dict[str, Any]]:
+    """All schedules, page by page."""
+    query: dict[str, Any] = {"limit": 1000}
+    while True:
+        part = ask(context, "GET", f"/schedules?{urlencode(query)}")
+        yield from part["schedules"]
+        if part["next"] is None:
+            return
+        query["cursor"] = part["next"]
 
 
 def _show(rows: list[dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
 from gearman_manager import __version__
+from gearman_manager.api.function_routes import schedules_in
 from gearman_manager.api.pages import cursor_before, id_before
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.status import StatusReport
@@ -20,7 +21,6 @@ from gearman_manager.history.action_log import CONDITIONS, ActionLog
 from gearman_manager.peers.watch import Peers
 
 ROWS: Final = 100
-MOST_SCHEDULES: Final = 1000
 Report = Mapping[str, Any]
 
 
@@ -29,9 +29,17 @@ def add_schedules(routes: Blueprint, jobs: ServerJobs, keeper: Keeper) -> None:
 
     @routes.get("/schedules")
     def schedules() -> ResponseReturnValue:
-        rows = jobs.schedules()
-        shown = with_runs(rows[:MOST_SCHEDULES], keeper)
-        return page("schedules.html", every=SELDOM_S, rows=shown, found=len(rows))
+        cursor = request.args.get("cursor") or None
+        part = schedules_in(jobs.schedules(), cursor, ROWS)
+        return page(
+            "schedules.html",
+            every=SELDOM_S,
+            part=part,
+            rows=with_runs(part.rows, keeper),
+            is_first=cursor is None,
+            next=part.next and address_of("schedules", {"cursor": part.next}),
+            first=address_of("schedules", {}),
+        )
 
     @routes.post("/schedules/<path:name>/trigger")
     def trigger(name: str) -> ResponseReturnValue:

@@ -1,14 +1,17 @@
-"""The page of a pool, and the page of a worker: what it does, by which limits, and what it has logged."""
+"""The page of a pool, those of all workers, and the page of a worker: what it does, by which limits, and its log."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
+from gearman_manager.api.live_routes import workers_in
 from gearman_manager.code.generations import Generations
 from gearman_manager.config import ResolvedPool
 from gearman_manager.control.explanations import Explanations
@@ -27,8 +30,8 @@ from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.clock import epoch
 
 Report = Mapping[str, Any]
-#: Workers of a pool, jobs of a worker, and lines of the log on one page.
-MOST_WORKERS: Final = 500
+#: Workers, jobs of a worker, and lines of the log on one page.
+WORKERS: Final = 200
 MOST_JOBS: Final = 100
 MOST_LINES: Final = 200
 MOST_DECISIONS: Final = 15
@@ -59,7 +62,7 @@ def add_pool_pages(routes: Blueprint, sources: PoolSources, charts: ChartParts) 
         return page(
             "pool.html",
             pool=found,
-            workers=found["workers"][:MOST_WORKERS],
+            **_workers([found], url_for("dashboard.pool", name=name)),
             now=reasons["now"],
             decisions=reasons["decisions"][::-1][:MOST_DECISIONS],
             limits=dict(_limits(_settings(generations, name))),
@@ -68,6 +71,12 @@ def add_pool_pages(routes: Blueprint, sources: PoolSources, charts: ChartParts) 
             lines=log.lines(Subject(name))[-MOST_LINES:],
             **charts.on_page("pool", name),
         )
+
+    @routes.get("/workers")
+    def workers() -> ResponseReturnValue:
+        shown = _workers(sources.overview()["pools"], url_for("dashboard.workers"))
+        groups = groupby(shown["workers"].rows, key=lambda each: each["name"].rpartition("/")[0])
+        return page("workers.html", groups=groups, **shown)
 
     @routes.get("/workers/<path:name>")
     def worker(name: str) -> ResponseReturnValue:
@@ -97,6 +106,14 @@ def add_worker_forms(routes: Blueprint, changes: OperatorChanges, jobs: ServerJo
     def stop_job(name: str) -> ResponseReturnValue:
         stopped = jobs.stop([request.form.get("handle", "")])
         return done(url_for("dashboard.worker", name=name), "stopped" if stopped else "none")
+
+
+def _workers(pools: Iterable[Report], address: str) -> dict[str, Any]:
+    """A page of the workers of these pools, and the addresses of others."""
+    cursor = request.args.get("cursor") or None
+    part = workers_in(pools, cursor, WORKERS)
+    following = part.next and f"{address}?{urlencode({'cursor': part.next})}"
+    return {"workers": part, "is_first": cursor is None, "next": following, "first": address}
 
 
 def _settings(generations: Generations, name: str) -> ResolvedPool | None:

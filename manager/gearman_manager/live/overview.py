@@ -75,15 +75,22 @@ class Overview:
             ],
         }
 
+    def pool(self, name: str) -> Report:
+        """The part about a pool alone.
+
+        Raises:
+            NotFound: there is no such pool.
+        """
+        functions = self._sources.generations.by_pool.get(name, ())
+        return self._pool(find_pool(self._sources.workforce, name), functions, Turns())
+
     def demand(self, name: str) -> Report:
         """How much work a pool has, for those who scale machines by it.
 
         Raises:
             NotFound: there is no such pool.
         """
-        pool = self._pool(
-            find_pool(self._sources.workforce, name), self._sources.generations.by_pool.get(name, ()), Turns()
-        )
+        pool = self.pool(name)
         keys = ("queued", "running", "waiting", "wanted", "target", "ready")
         return {"pool": name, "value": pool["queued"] + pool["running"], **{key: pool[key] for key in keys}}
 

@@ -39,9 +39,11 @@ class Reader:
         app.register_blueprint(dashboard_routes(Sources(**others | told)))
         self._client: FlaskClient = app.test_client()
 
-    def get(self, role: Role = Role.OPERATOR, csrf: str = "token-of-alice", *, part: bool = False) -> Any:
+    def get(
+        self, role: Role = Role.OPERATOR, csrf: str = "token-of-alice", *, path: str = "/", part: bool = False
+    ) -> Any:
         caller = Caller(Kind.USER, "alice", role, "127.0.0.1", csrf=csrf, session="s")
-        return self._client.get("/", environ_overrides={CALLER: caller}, headers={PART_HEADER: "1"} if part else {})
+        return self._client.get(path, environ_overrides={CALLER: caller}, headers={PART_HEADER: "1"} if part else {})
 
 
 def chart_report(times: range) -> dict[str, Any]:
@@ -90,6 +92,18 @@ def test_the_first_page_is_small_however_much_there_is(pools: int, workers: int)
     assert len(page.encode()) + loaded < MOST_BYTES
     shown = set(re.findall(r'"/pools/(pool-\d+)"', page))
     assert shown == {f"pool-{number:03}" for number in range(pools)}
+
+
+def test_every_worker_is_on_one_of_the_pages_of_workers() -> None:
+    reader, found, path, pages = Reader(overview(3, 150)), [], "/workers", 0
+    while path:
+        page = reader.get(path=path).text
+        pages += 1
+        found += re.findall(r'href="/workers/(pool-\d+/\d+)"', page)
+        path = next(iter(re.findall(r'<a href="([^"]+)">Next page', page)), "")
+    assert pages == 3
+    assert "401 to 450 of 450" in page
+    assert found == [f"pool-{pool:03}/{number}" for pool in range(3) for number in range(150)]
 
 
 def test_pools_that_need_a_look_stand_first() -> None:
