@@ -216,6 +216,72 @@ def test_a_job_is_run_again_with_edits_if_its_whole_workload_is_kept(kept: Kept)
     assert "Run again" not in kept.page(f"/jobs/{kept.complete}")  # its reader may only look
 
 
+def test_finished_jobs_are_run_again_one_by_one_or_all_that_match(kept: Kept) -> None:
+    socket = kept.manager.folder / "run" / "control.sock"
+
+    def collected(handle: str) -> None:
+        eventually(lambda: handle in kept.handles(), "it is over")
+
+    with kept.manager.client() as client:
+        first = client.submit_background("ok", b"again \xff\t", unique="twice", priority="high")
+        cut = client.submit_background("ok", b"again" + b"x" * 600)
+        collected(first)
+        collected(cut)
+        count = request(socket, "GET", "/jobs/finished/count?text=again")
+        assert (count["count"], count["whole"]) == (2, 1)
+        late = client.submit_background("ok", b"again, late")
+        collected(late)
+    body = {"text": "AGAIN", "mark": count["mark"], "expected": 2}
+    report = request(socket, "POST", "/jobs/finished/all/again", body)
+    address = f"/changes/{report['id']}"
+    eventually(lambda: request(socket, "GET", address)["over"], "the change is made")
+    report = request(socket, "GET", address)
+    assert (report["what"], report["done"], report["left"], report["gone"]) == ("finished again", 1, 1, 0)
+    eventually(lambda: len(kept.handles(unique="twice")) == 2, "it has run again")
+    new, old = kept.api("/jobs/finished", unique="twice")["jobs"]
+    assert (new["handle"] != old["handle"], new["priority"], new["preview"]) == (True, "high", old["preview"])
+    answer = request(socket, "POST", "/jobs/finished/again", {"handles": [late, cut, "H:none:1"]})
+    assert (len(answer["handles"]), answer["left"]) == (1, 1)
+    collected(answer["handles"][0])
+    command = kept.manager.command("jobs", "again", "--text", "again, late", "--function", "ok", check=False)
+    assert "Run 2 finished jobs again? [y/N]:" in command.stdout
+    said = kept.manager.command("jobs", "again", "--text", "again, late", "--yes").stdout
+    assert said == "2 run again\n"
+    refused = kept.manager.command("jobs", "again", cut, check=False)
+    assert (refused.returncode, "1 of 1 left: nothing of them is kept" in refused.stderr) == (1, True)
+    assert kept.manager.command("jobs", "again", check=False).returncode == 2
+
+
+def test_pages_run_finished_jobs_again(kept: Kept) -> None:
+    headers = bearer(FULL) | {"Accept": "text/html", "Content-Type": "application/x-www-form-urlencoded"}
+
+    def post(path: str, **fields: str) -> str:
+        response, content = kept.ask("POST", path, headers, urlencode(fields))
+        assert response.status == 303, content
+        return response.getheader("Location") or ""
+
+    page = kept.ask("GET", "/jobs?state=complete&text=alice%40", headers)[1]
+    assert re.findall(r'name="handle" value="([^"]*)"', page) == [kept.complete]
+    assert 'name="handle" value' not in kept.page("/jobs?state=complete")  # its reader may only look
+    assert post("/jobs/finished/again", handle=kept.complete).endswith("?state=finished&said=again")
+    eventually(lambda: len(kept.handles(unique="u<1>")) == 2, "it has run")
+    one = post("/jobs/finished/again", handle=kept.complete, page_of="job")
+    assert re.fullmatch(r"/jobs/H:\S+:\d+\?said=submitted", one)
+    eventually(lambda: len(kept.handles(unique="u<1>")) == 3, "both have run")
+    [address] = re.findall(r'href="([^"]*)">All that match', page)
+    every = kept.ask("GET", unescape(address), headers)[1]
+    assert '<h2 id="which">1 finished job</h2>' in every
+    assert "2 more ended since you looked, and are not meant" in every
+    form = every[every.index('action="/jobs/finished/all/again"') :]
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form))
+    address = post("/jobs/finished/all/again", **{name: unescape(value) for name, value in fields.items()})
+    eventually(lambda: ">done</span>" in kept.page(address), "it is made")
+    assert "<dt>run again</dt><dd>1</dd>" in kept.page(address)
+    assert "finished again</a> of <bdi>all outcome=complete text=alice@" in kept.page("/jobs?state=finished")
+    assert kept.ask("GET", "/jobs/finished/all?state=waiting", headers)[0].status == 400
+    assert kept.ask("GET", "/jobs/finished/all", bearer(READ) | {"Accept": "text/html"})[0].status == 403
+
+
 def test_they_outlive_the_manager(kept: Kept) -> None:
     """The last test: it restarts the manager."""
     manager = kept.manager

@@ -54,7 +54,8 @@ _FIELDS: Final[Mapping[str, Schema]] = {
 }
 FINISHED: Final = record(**_FIELDS, preview=TEXT)
 ATTEMPT: Final = record(**_FIELDS, traceback=TEXT, workload=TEXT, result=TEXT)
-_CONDITIONS: Final[Mapping[str, Schema]] = {
+#: What finished jobs are found by.
+CONDITIONS: Final[Mapping[str, Schema]] = {
     **dict.fromkeys(("function", "handle", "unique", "tag"), NAME),
     "text": {
         **NAME,
@@ -64,6 +65,9 @@ _CONDITIONS: Final[Mapping[str, Schema]] = {
     "outcome": {"type": "string", "enum": [*OUTCOMES]},
     "since": {**SECONDS, "description": "those that ended at this time or later, in seconds since 1970"},
     "until": {**SECONDS, "description": "those that ended at this time or earlier"},
+}
+_QUERY: Final[Mapping[str, Schema]] = {
+    **CONDITIONS,
     "attempts": {**PRESENT, "description": "also attempts that others followed; its value does not matter"},
     **PAGING,
 }
@@ -77,7 +81,7 @@ def finished_routes(keeper: Keeper, collector: Collector) -> Blueprint:
     @Operation(
         "Finished jobs that are kept, the newest first, also of job servers that are gone.",
         {200: page_of(FINISHED, jobs=list_of(FINISHED), missed=_MISSED)},
-        query=_CONDITIONS,
+        query=_QUERY,
         refusals=(409, 502),
     )
     def listed() -> ResponseReturnValue:

@@ -20,14 +20,15 @@ Answer = dict[str, Any]
 
 
 def count(context: click.Context, family: str, choice: Mapping[str, Any]) -> Answer:
-    """How many `jobs`, by state too, or `dead` letters there are, and the moment at which that was so.
+    """How many `jobs`, by state too, `dead` letters or `jobs/finished` there are, and the moment, or the mark, at which
+    that was so.
 
     Raises:
         ManagerError: some job servers can't be asked: a change would reach only some of the jobs.
     """
     query = urlencode({name: value for name, value in choice.items() if name != "all"})
     answer: Answer = ask(context, "GET", f"/{family}/count?{query}", timeout_s=COUNT_TIMEOUT_S)
-    if answer["missing"]:
+    if answer.get("missing"):
         raise ManagerError("; ".join(answer["missing"]))
     return answer
 
@@ -39,7 +40,8 @@ def change_all(context: click.Context, path: str, choice: Mapping[str, Any], cou
         ManagerError: it could not be done, or not everywhere.
     """
     body = {name: value for name, value in choice.items() if name != "all"}
-    report: Answer = ask(context, "POST", path, body | {"seen_at": counted["seen_at"], "expected": expected})
+    body |= {name: counted[name] for name in ("seen_at", "mark") if name in counted}
+    report: Answer = ask(context, "POST", path, body | {"expected": expected})
     return follow_change(context, report)
 
 
@@ -64,15 +66,15 @@ def follow_change(context: click.Context, report: Answer) -> Answer:
     return report
 
 
-def told(report: Answer, done: str) -> None:
-    """Say what has become of the jobs.
+def told(report: Answer, done: str, why_left: str = "their unique keys belong to other jobs now") -> None:
+    """Say what has become of the jobs; `why_left` of those that are left.
 
     Raises:
         ManagerError: it could not be done everywhere.
     """
     words = [f"{report['done']} {done}"]
     words += [f"{report['gone']} gone meanwhile"] if report["gone"] else []
-    words += [f"{report['left']} left: their unique keys belong to other jobs now"] if report["left"] else []
+    words += [f"{report['left']} left: {why_left}"] if report["left"] else []
     if report["problems"]:
         raise ManagerError("; ".join([", ".join(words), *report["problems"]]))
     click.echo(", ".join(words))

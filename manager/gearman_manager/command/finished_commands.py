@@ -1,26 +1,43 @@
-"""The commands `jobs finished` and `jobs attempts`: what is over, and what has become of one job."""
+"""The commands `jobs finished`, `jobs again` and `jobs attempts`: what is over, run again, and told of one job."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
+from typing import Any, Final
 from urllib.parse import quote
 
 import click
 
+from gearman_manager.command.all_jobs import change_all, count, told
 from gearman_manager.command.completion import functions
 from gearman_manager.command.context import ask, mistakes_are_messages
-from gearman_manager.command.job_commands import Duration, jobs, json_option, limit_option, show_list
+from gearman_manager.command.job_commands import Duration, confirm, jobs, json_option, limit_option, show_list
+from gearman_manager.errors import ManagerError
 from gearman_manager.finished.outcomes import OUTCOMES
+from gearman_process.values.counting import counted
+
+_WHY_LEFT: Final = "not all of their workload is kept, or something of it is private"
+
+
+def _conditions(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that finished jobs have to meet."""
+    since = "Only those that ended within that time, as 1h."
+    for option in (
+        click.option("--since", type=Duration(), metavar="DURATION", help=since),
+        click.option("--text", metavar="TEXT", help="Only those with this in their workload, error or traceback."),
+        click.option("--unique", metavar="TEXT", help="Only those with this unique key."),
+        click.option("--tag", metavar="TEXT", help="Only those with this tag."),
+        click.option("--outcome", type=click.Choice(OUTCOMES), help="Only those."),
+    ):
+        command = option(command)
+    return command
 
 
 @jobs.command("finished", short_help="List finished jobs.")
 @click.argument("function", required=False, shell_complete=functions)
-@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only those.")
-@click.option("--tag", metavar="TEXT", help="Only those with this tag.")
-@click.option("--unique", metavar="TEXT", help="Only those with this unique key.")
-@click.option("--text", metavar="TEXT", help="Only those with this in their workload, error or traceback.")
-@click.option("--since", type=Duration(), metavar="DURATION", help="Only those that ended within that time, as 1h.")
+@_conditions
 @click.option("--attempts", is_flag=True, help="Also attempts that others followed.")
 @limit_option
 @json_option
@@ -38,6 +55,38 @@ def list_finished(
     from gearman_manager.command.job_view import show_finished
 
     show_list(context, "jobs/finished", conditions, limit, None if as_json else show_finished)
+
+
+@jobs.command("again", short_help="Run finished jobs again.")
+@click.argument("handles", metavar="[HANDLE...]", nargs=-1)
+@click.option("--function", metavar="NAME", help="Those of this function.", shell_complete=functions)
+@_conditions
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.pass_context
+@mistakes_are_messages
+def run_again(
+    context: click.Context, /, handles: tuple[str, ...], everything: bool, yes: bool, since: float | None, **texts: Any
+) -> None:
+    """Run finished jobs again, by HANDLE or by conditions: as new background jobs with the same function, workload,
+    priority and unique key. Asks first where conditions choose. Those of which not the whole workload is kept, or
+    something of it is private, are left."""
+    given = {**texts, "since": None if since is None else time.time() - since}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if bool(handles) + bool(chosen) + everything != 1:
+        raise click.UsageError("name handles, or choose by --function, --outcome, --text and so on, or --all")
+    if handles:
+        answer = ask(context, "POST", "/jobs/finished/again", {"handles": list(handles)})
+        for handle in answer["handles"]:
+            click.echo(handle)
+        left = len(handles) - len(answer["handles"])
+        if left:
+            raise ManagerError(f"{left} of {len(handles)} left: nothing of them is kept, or {_WHY_LEFT}")
+        return
+    found = count(context, "jobs/finished", chosen)
+    if found["whole"] and not yes:
+        confirm(f"Run {counted(found['whole'], 'finished job')} again?")
+    told(change_all(context, "/jobs/finished/all/again", chosen, found, found["count"]), "run again", _WHY_LEFT)
 
 
 @jobs.command("attempts", short_help="Show what has become of a job.")

@@ -13,7 +13,18 @@ from gearman_process.values.counting import counted
 
 _MOMENTS: Final = ("since", "until")
 #: What a change makes of jobs, in words.
-DONE: Final = {"cancel": "cancelled", "stop": "stopped", "retry": "queued again", "drop": "forgotten"}
+DONE: Final = {
+    "cancel": "cancelled",
+    "stop": "stopped",
+    "retry": "queued again",
+    "drop": "forgotten",
+    "again": "run again",
+}
+#: Why jobs are left as they are.
+LEFT: Final = {
+    "retry": "another job has their unique key now",
+    "again": "not all of their workload is kept, or something of it is private",
+}
 
 
 class AllThatMatch:

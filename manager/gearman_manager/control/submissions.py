@@ -16,6 +16,11 @@ from gearman_manager.job_servers.connection import connect_to
 
 CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 8.0
+_PACKETS: Final = {
+    "high": PacketType.SUBMIT_JOB_HIGH_BG,
+    "normal": PacketType.SUBMIT_JOB_BG,
+    "low": PacketType.SUBMIT_JOB_LOW_BG,
+}
 _RECEIVE_BYTES: Final = 4096
 _MAX_ANSWER_BYTES: Final = 64 * 1024
 
@@ -26,14 +31,14 @@ class Submissions:
     def __init__(self, addresses: Callable[[], Sequence[Address]]) -> None:
         self._addresses = addresses
 
-    def submit(self, function: str, workload: bytes) -> str:
+    def submit(self, function: str, workload: bytes, unique: str = "", priority: str = "normal") -> str:
         """Leave a background job; returns its handle.
 
         Raises:
             Unreachable: no server can be asked. After one that took the job and did not answer no other is tried.
             NotNow: the server refuses the job, for example because its queue is full.
         """
-        packet = encode_request(PacketType.SUBMIT_JOB_BG, to_function(function), b"", workload)
+        packet = encode_request(_PACKETS[priority], to_function(function), unique.encode(), workload)
         failed = []
         for address in self._addresses():
             try:

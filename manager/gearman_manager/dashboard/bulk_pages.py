@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 
 from gearman_manager.access.caller import Role
 from gearman_manager.access.requirements import needs
-from gearman_manager.control.all_that_match import DONE, AllThatMatch
+from gearman_manager.control.all_that_match import DONE, LEFT, AllThatMatch
 from gearman_manager.control.bulk_changes import Report
 from gearman_manager.control.matching_jobs import CHANGES, Matching
 from gearman_manager.control.server_jobs import conditions_of
@@ -24,7 +24,7 @@ from gearman_manager.dashboard.rendering import page
 #: How long a list shows a change that has ended.
 _RECENT_S: Final = 600.0
 #: What the buttons say, and the title of a change.
-_LABELS: Final = {"cancel": "Cancel", "stop": "Stop", "retry": "Queue again", "drop": "Forget"}
+_LABELS: Final = {"cancel": "Cancel", "stop": "Stop", "retry": "Queue again", "drop": "Forget", "again": "Run again"}
 
 
 def add_bulk_pages(routes: Blueprint, all_that_match: AllThatMatch) -> None:
@@ -61,7 +61,17 @@ def add_bulk_pages(routes: Blueprint, all_that_match: AllThatMatch) -> None:
     def change(name: str) -> ResponseReturnValue:
         report = all_that_match.changes.report(name)
         family, _, what = report["what"].partition(" ")
-        return page("change.html", report=report, done=DONE[what], label=_LABELS[what], what=what, family=family)
+        is_finished = family == "finished"
+        back = address_of("jobs_listed", {"state": family}) if is_finished else url_for(f"dashboard.{family}_listed")
+        return page(
+            "change.html",
+            report=report,
+            what=what,
+            back=back,
+            done=DONE[what],
+            label=_LABELS[what],
+            left=LEFT.get(what, ""),
+        )
 
 
 def _latest(all_that_match: AllThatMatch, family: str) -> list[Report]:

@@ -45,9 +45,10 @@ class FinishedPages:
         Raises:
             ManagerError: there is no such state or time, or the file can't be read.
         """
-        cursor, trouble, rows = request.args.get("cursor") or None, "", []
+        cursor, trouble, mark, rows = request.args.get("cursor") or None, "", 0, []
         try:
-            rows = self.keeper.page(_wanted(chosen), _ROWS, id_before(cursor))
+            mark = self.keeper.mark()
+            rows = self.keeper.page(wanted_finished(chosen), _ROWS, id_before(cursor))
         except NotNow as error:
             trouble = str(error)
         following = cursor_before(rows, _ROWS)
@@ -61,6 +62,7 @@ class FinishedPages:
             is_first=cursor is None,
             next=following and address_of("jobs_listed", {**chosen, "cursor": following}),
             first=address_of("jobs_listed", chosen),
+            every_one=address_of("every_finished", {**chosen, "mark": str(mark)}),
         )
 
     def few(self, chosen: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -68,7 +70,7 @@ class FinishedPages:
         if chosen.keys() - {*_SHARED} or request.args.get("cursor"):
             return []  # they have no key, and no other state
         try:
-            return [told_in_list(row) for row in self.keeper.page(_wanted(chosen), _FEW, None)]
+            return [told_in_list(row) for row in self.keeper.page(wanted_finished(chosen), _FEW, None)]
         except (NotNow, HistoryError):
             return []
 
@@ -102,7 +104,8 @@ def wants_finished(given: Mapping[str, str]) -> dict[str, str] | None:
     return chosen
 
 
-def _wanted(chosen: Mapping[str, str]) -> Wanted:
+def wanted_finished(chosen: Mapping[str, str]) -> Wanted:
+    """What these conditions of a query mean."""
     state, within = chosen.get("state", FINISHED), chosen.get("within")
     return Wanted(
         unique=chosen.get("unique"),

@@ -32,6 +32,9 @@ NOTICES: Final[Mapping[str, str]] = {
     "schedule-paused": "The schedule is paused: no run of it is due.",
     "schedule-resumed": "The schedule goes on.",
     "triggered": "The schedule's job is queued.",
+    "again": "Run again: new jobs are queued.",
+    "again-some": "Some are run again. Of the others not all of the workload is kept, or something of it is private.",
+    "again-none": "None is run again: not all of their workload is kept, or something of it is private.",
     "none": "Nothing was changed: it had ended already, or was gone.",
 }
 

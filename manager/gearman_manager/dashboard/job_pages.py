@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.dashboard.finished_pages import END_STATES, FinishedPages, wants_finished
 from gearman_manager.dashboard.forms import address_of, done
 from gearman_manager.dashboard.found_jobs import find
-from gearman_manager.dashboard.job_search import STATES, WITHIN_S, asked, conditions
+from gearman_manager.dashboard.job_search import STATES, WITHIN_S, asked, chosen_handles, conditions
 from gearman_manager.dashboard.rendering import SELDOM_S, page
 from gearman_manager.errors import ManagerError, NotFound
 from gearman_manager.history.recording import say_action
@@ -25,10 +24,6 @@ from gearman_manager.logs.recent_log import RecentLog, Subject
 
 ROWS: Final = 50
 MOST_LINES: Final = 200
-#: Handles of one form.
-MOST_HANDLES: Final = 1000
-#: No word that a text command takes for a condition, or for all jobs.
-_HANDLE: Final = re.compile(r"[^\s=]+:\d+")
 #: The fields that have a place of their own on a job's page.
 _APART: Final = frozenset(
     {
@@ -100,7 +95,7 @@ def add_job_forms(routes: Blueprint, jobs: ServerJobs) -> None:
         return _change("dead", what)
 
     def _change(family: str, what: str) -> ResponseReturnValue:
-        handles = [handle for handle in request.form.getlist("handle") if _HANDLE.fullmatch(handle)][:MOST_HANDLES]
+        handles = chosen_handles(request.form)
         say_action(f"{family} {what}", " ".join(handles))
         if not handles:
             raise ManagerError("choose the jobs first, by the boxes in front of them")

@@ -1,15 +1,23 @@
-"""What the search forms for jobs and failed jobs ask for, and what that means to the job servers."""
+"""What the search forms for jobs and failed jobs ask for, and what that means to the job servers; the jobs that a
+form has chosen."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
+
+from werkzeug.datastructures import MultiDict
 
 from gearman_manager.errors import ManagerError
 from gearman_manager.finished.keeper import MOST_TEXT
 
 #: How far a search goes back, by its words: seconds.
 WITHIN_S: Final[Mapping[str, int]] = {"15 min": 900, "1 h": 3600, "24 h": 86400, "7 d": 7 * 86400}
+#: Handles of one form.
+MOST_HANDLES: Final = 1000
+#: No word that a text command takes for a condition, or for all jobs.
+_HANDLE: Final = re.compile(r"[^\s=]+:\d+")
 STATES: Final = ("waiting", "delayed", "running", "stopping")
 _OF_ALL: Final = ("function", "tag", "key", "unique", "text", "within")
 #: The conditions of each list.
@@ -47,3 +55,8 @@ def asked(chosen: Mapping[str, str], seen_at: float) -> dict[str, str]:
     if "within" in chosen:
         words["since"] = f"{max(0.0, seen_at - WITHIN_S[chosen['within']]):.6f}"
     return words
+
+
+def chosen_handles(form: MultiDict[str, str]) -> list[str]:
+    """The handles that a form has brought: as many as it may."""
+    return [handle for handle in form.getlist("handle") if _HANDLE.fullmatch(handle)][:MOST_HANDLES]

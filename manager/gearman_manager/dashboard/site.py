@@ -20,6 +20,7 @@ from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.status import StatusReport
 from gearman_manager.control.submissions import Submissions
 from gearman_manager.dashboard import texts, words
+from gearman_manager.dashboard.again_pages import add_again_pages
 from gearman_manager.dashboard.bulk_pages import add_bulk_forms, add_bulk_pages
 from gearman_manager.dashboard.chart_parts import ChartParts, add_charts
 from gearman_manager.dashboard.charts import number, time_span
@@ -36,6 +37,7 @@ from gearman_manager.dashboard.static_files import add_static_files, static_addr
 from gearman_manager.errors import ManagerError
 from gearman_manager.failures.group_changes import GroupChanges
 from gearman_manager.failures.groups import FailureGroups
+from gearman_manager.finished.again import RunAgain
 from gearman_manager.finished.collector import Collector
 from gearman_manager.finished.keeper import Keeper
 from gearman_manager.history.action_log import ActionLog
@@ -87,6 +89,7 @@ class Sources:
     keeper: Keeper
     finished: Collector
     every: AllThatMatch
+    again: RunAgain
     failures: FailureGroups
     group_changes: GroupChanges
     submissions: Submissions
@@ -117,6 +120,7 @@ def dashboard_routes(sources: Sources) -> Blueprint:
     finished = FinishedPages(sources.keeper, sources.finished)
     add_job_pages(routes, sources.jobs, sources.log, finished)
     add_job_forms(routes, sources.jobs)
+    add_again_pages(routes, sources.again)
     add_bulk_pages(routes, sources.every)
     add_bulk_forms(routes, sources.every)
     add_failure_pages(routes, sources.failures)

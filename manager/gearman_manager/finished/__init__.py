@@ -4,5 +4,6 @@ In: the ends of late of each job server that keeps them (`jobs finished`), asked
 `collector.py`. Out: each batch of them, at once, to whoever has subscribed; and pages of those that are kept
 (`keeper.py`), found by handle, unique key, function, tag, text, time and outcome. The file is bounded by rows, age
 and size, and its loss costs the history alone. It is not that of the actions: a search or a full file of jobs holds up
-nothing else. Open `keeper.py` first, `attempt.py` for what is known of an end.
+nothing else. `again.py` has them run again as new jobs. Open `keeper.py` first, `attempt.py` for what is known of an
+end.
 """

@@ -139,12 +139,38 @@ class Keeper:
             NotNow: none are kept.
             ManagerError: too long a text is looked for.
         """
-        self._check()
-        if wanted.text is not None and len(wanted.text) > MOST_TEXT:
-            raise ManagerError(f"at most {MOST_TEXT} characters of a text are looked for")
+        self._check(wanted)
         condition = wanted.condition(before)
         listed = partial(table.listed, condition, self._young(), limit, self.privacy)
         return self._shown_in_list(self._file.run(listed))
+
+    def mark(self) -> int:
+        """The id of the newest end that is kept: what is kept later has a higher one.
+
+        Raises:
+            HistoryError, NotNow: as `page`.
+        """
+        self._check(Wanted())
+        return self._file.run(table.last_id)
+
+    def count(self, wanted: Wanted, mark: int) -> tuple[int, int]:
+        """How many jobs have wanted ends up to that mark, and of how many of them the whole workload is kept.
+
+        Raises:
+            HistoryError, NotNow, ManagerError: as `page`.
+        """
+        self._check(wanted)
+        return self._file.run(partial(table.counted, wanted.condition(mark + 1), self._young(), self.privacy))
+
+    def with_workloads(self, wanted: Wanted, mark: int, after: int, limit: int) -> list[dict[str, Any]]:
+        """Some of the wanted ends up to that mark and after an id, the oldest first, with their workloads.
+
+        Raises:
+            HistoryError, NotNow, ManagerError: as `page`.
+        """
+        self._check(wanted)
+        found = partial(table.with_workloads, wanted.condition(mark + 1, after), self._young(), limit, self.privacy)
+        return self._shown(self._file.run(found))
 
     def last_of_schedules(self, tags: Iterable[str], limit: int) -> dict[str, list[dict[str, Any]]]:
         """By tag, the last jobs that are over and have this tag of a schedule alone, the newest first, as `page`.
@@ -153,7 +179,7 @@ class Keeper:
             HistoryError: they can't be read.
             NotNow: none are kept.
         """
-        self._check()
+        self._check(Wanted())
         found = self._file.run(partial(table.last_of_schedules, list(tags), limit, self._young(), self.privacy))
         return {tag: self._shown_in_list(rows) for tag, rows in found.items()}
 
@@ -181,9 +207,11 @@ class Keeper:
             turns.others()
         return shown
 
-    def _check(self) -> None:
+    def _check(self, wanted: Wanted) -> None:
         if not self.is_on:
             raise NotNow("finished jobs are not kept: `control.listen` or `history.finished_jobs` turns that on")
+        if wanted.text is not None and len(wanted.text) > MOST_TEXT:
+            raise ManagerError(f"text: at most {MOST_TEXT} characters are looked for")
 
     def close(self) -> None:
         """Keep nothing more."""

@@ -34,8 +34,8 @@ class Wanted:
     #: Whether attempts that others follow are meant too, not only the ends of jobs.
     with_attempts: bool = False
 
-    def condition(self, before: int | None) -> tuple[str, list[Any]]:
-        """The condition behind SELECT … FROM finished, and its values; `before` is an id."""
+    def condition(self, before: int | None, after: int | None = None) -> tuple[str, list[Any]]:
+        """The condition behind SELECT … FROM finished, and its values; `before` and `after` are ids."""
         clauses: list[str] = []
         values: list[Any] = []
 
@@ -47,6 +47,8 @@ class Wanted:
             add("follows <> 'retry'")
         if before is not None:
             add("id < ?", before)
+        if after is not None:
+            add("id > ?", after)
         for column, value in (
             ("handle", self.handle),
             ("unique_key", self.unique),

@@ -121,11 +121,7 @@ def listed(
     `FinishedAttempt`: `error` and `workload` are cut, but not those of functions that are private, and `result` and
     `traceback` are left out."""
 
-    def shows(*parts: Any) -> bool:
-        time.sleep(0)  # the manager's loop need not wait for its turn until Python takes it from us
-        return shows_text(privacy, *parts)
-
-    connection.create_function(SHOWS_TEXT, 5, shows)
+    _use_search(privacy, connection)
     chosen, values = young.chosen(*condition)
     query = f"SELECT {', '.join(_LISTED)} {chosen} ORDER BY id DESC LIMIT ?"
     rows = [_row(_LISTED_FIELDS, row) for row in connection.execute(query, (*values, limit))]
@@ -134,6 +130,41 @@ def listed(
             whole = connection.execute("SELECT error, workload FROM finished WHERE id = ?", (row["id"],)).fetchone()
             row["error"], row["workload"] = whole
     return rows
+
+
+def _use_search(privacy: Privacy, connection: sqlite3.Connection) -> None:
+    def shows(*parts: Any) -> bool:
+        time.sleep(0)  # the manager's loop need not wait for its turn until Python takes it from us
+        return shows_text(privacy, *parts)
+
+    connection.create_function(SHOWS_TEXT, 5, shows)
+
+
+def last_id(connection: sqlite3.Connection) -> int:
+    """The id of the newest row; 0: there is none."""
+    return int(connection.execute("SELECT coalesce(max(id), 0) FROM finished").fetchone()[0])
+
+
+def counted(
+    condition: tuple[str, Iterable[object]], young: Young, privacy: Privacy, connection: sqlite3.Connection
+) -> tuple[int, int]:
+    """How many jobs there are whose rows meet a condition, and of how many the whole workload is kept."""
+    _use_search(privacy, connection)
+    chosen, values = young.chosen(*condition)
+    query = f"SELECT count(DISTINCT handle), count(DISTINCT CASE WHEN is_whole THEN handle END) {chosen}"
+    found, whole = connection.execute(query, values).fetchone()
+    return int(found), int(whole)
+
+
+def with_workloads(
+    condition: tuple[str, Iterable[object]], young: Young, limit: int, privacy: Privacy, connection: sqlite3.Connection
+) -> list[dict[str, Any]]:
+    """The rows that meet a condition, the oldest first, with all that is known."""
+    _use_search(privacy, connection)
+    chosen, values = young.chosen(*condition)
+    query = f"SELECT {', '.join(_COLUMNS)} {chosen} ORDER BY id LIMIT ?"
+    fields_of_row = tuple(_FIELD_OF.values())
+    return [_row(fields_of_row, row) for row in connection.execute(query, (*values, limit))]
 
 
 def last_of_schedules(

@@ -7,6 +7,7 @@ from flask import Flask
 from gearman_manager.access.login_routes import Login, login_routes
 from gearman_manager.access.sessions import Sessions
 from gearman_manager.api.action_routes import action_routes
+from gearman_manager.api.again_routes import again_routes
 from gearman_manager.api.batch_routes import batch_routes
 from gearman_manager.api.bulk_routes import bulk_routes
 from gearman_manager.api.caller_routes import caller_routes
@@ -34,6 +35,7 @@ from gearman_manager.control.submissions import Submissions
 from gearman_manager.dashboard.site import Sources as Shown
 from gearman_manager.dashboard.site import dashboard_routes
 from gearman_manager.failures.group_changes import GroupChanges
+from gearman_manager.finished.again import RunAgain
 from gearman_manager.live.event_stream import EventStream
 from gearman_manager.live.overview import Overview
 from gearman_manager.live.overview import Sources as LiveSources
@@ -59,6 +61,7 @@ def serve_routes(
     actions.listener = lambda action: events.tell("action", action)
     submissions = Submissions(server_jobs.servers.addresses)
     every = AllThatMatch(MatchingJobs(server_jobs.servers, parts.keeper.privacy), BulkChanges(), actions)
+    again = RunAgain(parts.keeper, submissions, every)
     group_changes = GroupChanges(parts.failures, server_jobs.servers, every)
     parts.peers.own = OwnSummary(overview.report, parts.server_facts)
     changes = OperatorChanges(workforce, parts.sizes, parts.awake.set)
@@ -73,6 +76,7 @@ def serve_routes(
         server_restart_routes(parts.server_restarts),
         pool_routes(changes, explanations),
         finished_routes(parts.keeper, parts.finished),
+        again_routes(again),
         job_routes(server_jobs),
         batch_routes(server_jobs),
         dead_routes(server_jobs),
@@ -96,6 +100,7 @@ def serve_routes(
         keeper=parts.keeper,
         finished=parts.finished,
         every=every,
+        again=again,
         failures=parts.failures,
         group_changes=group_changes,
         submissions=submissions,

@@ -66,6 +66,19 @@ def test_pages_go_back_from_the_newest(keeper: Keeper) -> None:
     assert handles(keeper, before=1) == []
 
 
+def test_what_matches_up_to_a_mark_is_counted_and_given_with_its_workload(keeper: Keeper) -> None:
+    keeper.keep(
+        [attempt(1, workload="w" * 300), attempt(2, is_whole=False), attempt(1, outcome="lost")], SERVER, "r1.3"
+    )
+    mark = keeper.mark()
+    keeper.keep([attempt(3)], SERVER, "r1.4")
+    assert keeper.count(Wanted(), mark) == (2, 1)  # one job has ended twice
+    assert keeper.count(Wanted(text="w"), keeper.mark()) == (3, 2)
+    first, second = keeper.with_workloads(Wanted(outcome="complete"), mark, 0, 10)
+    assert (first["workload"], first["is_whole"], second["is_whole"]) == ("w" * 300, True, False)
+    assert keeper.with_workloads(Wanted(outcome="complete"), mark, first["id"], 10) == [second]
+
+
 NOW = time.time()
 WANTED = [
     (Wanted(handle="H:test:1"), [1]),
