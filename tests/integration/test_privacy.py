@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from email import message_from_bytes, policy
 from typing import Any
@@ -20,6 +21,10 @@ from .test_access import FULL, PASSWORD, READ
 from .test_dashboard import Pages
 
 SECRET = "s3cret"
+#: The functions whose jobs do not run.
+WAITING = ("held", "xml", "plain")
+#: The routes of what there is not: a drain, the replacement of a job server, and limits by key.
+IDLE = {"/api/v1/drain", "/api/v1/restart-server", "/api/v1/jobs/keys?function=held"}
 MODULE = """
 from gearman_manager import function
 
@@ -63,6 +68,8 @@ class Private:
     def __init__(self, manager: RunningManager, mails: MailServer) -> None:
         self.manager, self.mails = manager, mails
         self.handles: dict[str, str] = {}
+        #: The ids of a batch with a job, and of a change of jobs.
+        self.batch = self.change = ""
 
     def submit(self) -> None:
         """Jobs that fail for good, jobs that wait, and the word of a worker that is none of ours."""
@@ -73,6 +80,9 @@ class Private:
             self.handles["held"] = str(client.submit_background("held", json.dumps(FORM)))
             self.handles["xml"] = str(client.submit_background("held", f"<password>{SECRET}</password>"))
             self.manager.command("pause", "function", "plain")
+            with client.batch() as batch:
+                batch.background("held", "of a batch")
+            self.batch = batch.id
             self.handles["plain"] = str(client.submit_background("plain", "a plain text"))
 
         def refuse(job: Any) -> bytes:
@@ -85,6 +95,15 @@ class Private:
         eventually(
             lambda: all(name in self.told() for name in ("sign_up", "log_in", "send", "foreign")), "alerts tell of all"
         )
+
+        body = {"tag": "nobody has this", "expected": 0}
+        self.change = request(self.manager.folder / "run" / "control.sock", "POST", "/jobs/all/cancel", body)["id"]
+        eventually(lambda: len(self.groups()) == 4, "their failures are grouped")
+
+    def groups(self) -> list[str]:
+        """The ids of the groups of failures."""
+        found = request(self.manager.folder / "run" / "control.sock", "GET", "/failures")
+        return [group["id"] for group in found["groups"]]
 
     def dead(self) -> list[dict[str, Any]]:
         found: dict[str, Any] = request(self.manager.folder / "run" / "control.sock", "GET", "/dead")
@@ -120,31 +139,53 @@ def pages(private: Private) -> Pages:
     return Pages(private.manager)
 
 
+def pages_of_all(private: Private) -> Iterator[str]:
+    """The pages, each with something that is private on it, if there is such a thing."""
+    yield from ("/", "/functions", "/jobs", "/dead", "/schedules", "/servers", "/peers", "/failures", "/history")
+    yield from ("/metrics", "/pools/all", "/workers/all/1", "/jobs/all?function=held", "/dead/all?function=sign_up")
+    yield from ("/jobs?function=held", "/jobs?state=finished", "/jobs?text=bob", "/dead?function=sign_up")
+    yield from ("/charts", "/charts/pools/all", "/charts/functions/sign_up")
+    yield from (f"/functions/{name}" for name in ("sign_up", "log_in", "send"))
+    for function, handle in private.handles.items():
+        family = "jobs" if function in WAITING else "dead"
+        yield from (f"/jobs/{handle}", f"/{family}/{handle}", f"/api/v1/{family}/{handle}")
+        if family == "dead":
+            yield f"/api/v1/jobs/attempts/{handle}"
+            yield from (f"/functions/{name}?like={handle}" for name in ("sign_up", "log_in", "send"))
+
+
+def routes_of_all(private: Private) -> Iterator[str]:
+    """The API's routes that can be read, for the things that there are."""
+    document: dict[str, Any] = request(private.manager.folder / "run" / "control.sock", "GET", "/openapi.json")
+    held, dead = private.handles["held"], private.handles["sign_up"]
+    things = {
+        "/dead/{handle}": dead,
+        "/failures/{name}": private.groups()[0],
+        "/functions/{name}": "sign_up",
+        "/jobs/attempts/{handle}": dead,
+        "/jobs/batches/{": private.batch,
+        "/jobs/keys": "?function=held",
+        "/changes/{name}": private.change,
+    }
+    for path, methods in document["paths"].items():
+        if "get" in methods and path != "/events":  # it has no end; what it tells are actions
+            thing = next((found for begin, found in things.items() if path.startswith(begin)), None)
+            thing = thing or (held if "{handle}" in path else "all")
+            yield "/api/v1" + (path + thing if thing[0] == "?" else re.sub(r"\{\w+\}", thing, path))
+    for group in private.groups():
+        yield from (f"/failures/{group}", f"/api/v1/failures/{group}")
+    yield f"/changes/{private.change}"
+
+
 @pytest.fixture(scope="module")
 def everything(private: Private, pages: Pages) -> dict[str, str]:
     """All that the manager answers on every route that can be read, by path, for the admin."""
-    document: dict[str, Any] = request(private.manager.folder / "run" / "control.sock", "GET", "/openapi.json")
-    paths = [f"/api/v1{path}" for path, methods in document["paths"].items() if "get" in methods]
-    paths += ["/", "/functions", "/jobs", "/dead", "/schedules", "/servers", "/failures", "/history", "/metrics"]
-    paths += [f"/functions/{name}" for name in ("sign_up", "log_in", "send")]
-    paths += [
-        "/pools/all",
-        "/pools/all/workers/1",
-        "/jobs?function=held",
-        "/jobs?state=finished",
-        "/jobs?text=bob",
-        "/dead?function=sign_up",
-    ]
-    for handle in private.handles.values():
-        paths += [f"{root}/{family}/{handle}" for root in ("", "/api/v1") for family in ("jobs", "dead")]
-        paths += [f"/functions/{name}?like={handle}" for name in ("sign_up", "log_in", "send")]
-    names = {"{name}": "all", "{pool}": "all", "{handle}": private.handles["held"], "{worker}": "all/1", "{id}": "1"}
-    answers = {}
-    for path in paths:
-        for variable, value in names.items():
-            path = path.replace(variable, value)
-        if path != "/api/v1/events":  # it has no end; what it tells are actions
-            answers[path] = pages.ask("GET", path, {"Accept": "text/html", **pages.sessions["admin"]})[1]
+    answers, missing = {}, []
+    for path in (*pages_of_all(private), *routes_of_all(private)):
+        response, answers[path] = pages.ask("GET", path, {"Accept": "text/html", **pages.sessions["admin"]})
+        if response.status != 200:
+            missing.append((path, response.status))
+    assert {path for path, _ in missing} == IDLE, missing
     return answers
 
 
