@@ -29,9 +29,13 @@ PATHS: Final = (
     "/functions",
     "/functions/dash0",
     "/jobs",
+    "/jobs?state=finished",
+    "/jobs?state=finished&text=xxxx",
     "/dead",
+    "/failures",
     "/schedules",
     "/servers",
+    "/peers",
     "/history",
 )
 _MODULE: Final = "import time\n\ndef dash{number}(job):\n    time.sleep(1)\n"

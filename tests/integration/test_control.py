@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from .. import warm
-from .conftest import BIN, RunningManager, eventually
+from ..terminal import CTRL_C
+from ..terminal import running as on_terminal
+from .conftest import BIN, GATE, RunningManager, eventually
 
 POOLS = "pools: {nap: {functions: [nap], min: 2, max: 2}}\n"
 
@@ -177,3 +180,20 @@ def test_schema_is_a_json_schema_that_knows_the_keys(tmp_path: Path) -> None:
     result = warm.run("gearman_manager", ["schema"], 60, tmp_path)
     schema = json.loads(result.stdout)
     assert {"pools", "functions", "server", "workers_dir"} <= schema["properties"].keys()
+
+
+def test_status_is_watched_in_a_terminal_until_ctrl_c(manager: RunningManager) -> None:
+    manager.write_module("gate.py", GATE)
+    manager.start("pools: {gate: {functions: [gate], min: 1, max: 1}}\n")
+    command: list[str | Path] = [BIN / "gearman-manager", "-c", manager.config_file, "status", "--watch"]
+    with on_terminal(command, columns=100, lines=40) as terminal:
+        terminal.until(lambda: re.search(r"gate/1 +\d+ +idle", terminal.text))
+        file = manager.folder / "open"
+        with manager.client() as client:
+            handle = client.submit_background("gate", str(file))
+            terminal.until(lambda: re.search(rf"gate/1 +\d+ +busy +.*{handle}", terminal.text))
+            file.touch()
+            terminal.until(lambda: re.search(r"gate/1 +\d+ +idle", terminal.text))
+        terminal.press(CTRL_C)
+        assert terminal.wait() == 0
+        assert terminal.is_restored

@@ -5,13 +5,17 @@ from __future__ import annotations
 import html
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from http.client import HTTPResponse
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import psutil
 import pytest
 
 from gearman_manager.access.caller import ROLES
@@ -201,6 +205,28 @@ def test_the_part_that_changes_comes_alone_and_only_if_it_has_changed(pages: Pag
     response, _ = pages.get("/servers")
     assert response.getheader("ETag") is None
     assert response.getheader("Cache-Control") == "no-store"
+
+
+def test_the_page_of_servers_tells_versions_stores_and_connections(pages: Pages) -> None:
+    def told() -> dict[str, str]:
+        [part] = re.findall(r"(?s)<section aria-label=.Job server .*?</section>", pages.page("/servers"))
+        assert f"{pages.manager.address}</bdi>" in part
+        assert 'role="status">answers</span>' in part
+        return {name: re.sub("<.*?>", "", value) for name, value in re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", part)}
+
+    def connections() -> int:
+        """All of the server's, as the kernel knows them."""
+        server = psutil.Process(pages.manager.pid_of("gearman-server"))
+        return sum(each.status == psutil.CONN_ESTABLISHED for each in server.net_connections("tcp"))
+
+    assert (told()["version"], told()["store"]) == (version("gearman-manager"), "memory")
+    assert f"<dt>version</dt><dd>{version('gearman-manager')}</dd>" in pages.page("/servers")  # the manager's own
+    with ExitStack() as opened:
+        for _ in range(40):
+            opened.enter_context(socket.create_connection(("127.0.0.1", int(pages.manager.address.rpartition(":")[2]))))
+        # The one that asks is one of them.
+        eventually(lambda: 40 < int(told()["connections"]) in range(connections(), connections() + 3), "they are seen")
+    eventually(lambda: int(told()["connections"]) < 40, "they are gone")
 
 
 def test_everybody_may_have_the_stylesheet_and_keep_it(pages: Pages) -> None:
