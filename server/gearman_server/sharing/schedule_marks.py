@@ -86,12 +86,13 @@ class SharedMarks:
         pauses: Mapping[str, ScheduleMark],
         waiting: list[Callable[[], None]],
     ) -> Delivery:
+        written: Mapping[str, bool] = {}
         try:
             left = self._database.call(partial(_change, changes=changes)) if changes else {}
-            unpaused = self._database.call(partial(_pause, pauses=pauses)) if pauses else {}
-            return partial(self._done, left, unpaused, self._database.call(read_marks), waiting)
+            unpaused, written = self._database.call(partial(_pause, pauses=pauses)) if pauses else ({}, {})
+            return partial(self._done, left, unpaused, written, self._database.call(read_marks), waiting)
         except StoreError:
-            return partial(self._done, changes, pauses, {}, waiting)
+            return partial(self._done, changes, pauses, written, {}, waiting)
 
     # --- on the loop's thread
 
@@ -99,6 +100,7 @@ class SharedMarks:
         self,
         left: Mapping[str, ScheduleMark | None],
         unpaused: Mapping[str, ScheduleMark],
+        written: Mapping[str, bool],
         marks: Mapping[str, ScheduleMark],
         waiting: list[Callable[[], None]],
     ) -> None:
@@ -110,6 +112,7 @@ class SharedMarks:
         if left or unpaused:
             self._pause.start(self._go_on)
         if self._scheduler is not None:
+            self._scheduler.note_written(written)
             pauses = {name: mark.paused_at for name, mark in self._pauses.items()}
             self._scheduler.take_over(
                 {name: mark._replace(paused_at=pauses.get(name, mark.paused_at)) for name, mark in marks.items()}
@@ -137,17 +140,24 @@ def _change(connection: Connection, changes: Mapping[str, ScheduleMark | None]) 
     return left
 
 
-def _pause(connection: Connection, pauses: Mapping[str, ScheduleMark]) -> dict[str, ScheduleMark]:
-    """Write pauses and their ends; returns those that could not be written now. At its end a schedule begins anew."""
+def _pause(
+    connection: Connection, pauses: Mapping[str, ScheduleMark]
+) -> tuple[dict[str, ScheduleMark], dict[str, bool]]:
+    """Write pauses and their ends; returns those that could not be written now, and those pauses and ends (True) that
+    were none before. At its end a schedule begins anew."""
     left: dict[str, ScheduleMark] = {}
+    written: dict[str, bool] = {}
     for name, mark in sorted(pauses.items()):
         row = lock_mark(connection, name)
         if row is None:
             left[name] = mark  # another server has it in hand, or it is still to be added
-        elif mark.paused_at is not None:
+            continue
+        if mark.paused_at is not None:
             set_mark(connection, name, row._replace(paused_at=row.paused_at or mark.paused_at))
         elif row.paused_at is not None:
             # What was due meanwhile is not made up for, also if the server that asks did not know of the pause.
             handled = max(row.handled_until, mark.handled_until, time.time())
             set_mark(connection, name, row._replace(paused_at=None, handled_until=handled))
-    return left
+        if (mark.paused_at is None) is not (row.paused_at is None):
+            written[name] = mark.paused_at is None
+    return left, written

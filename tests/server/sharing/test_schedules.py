@@ -196,10 +196,19 @@ def test_a_server_that_has_not_heard_of_a_pause_or_its_end_changes_it_all_the_sa
         return paused_at is not None
 
     assert one.text(b"schedules pause yearly") == b"OK\r\n"
+    for server in (one, other):  # it is paused already
+        assert server.text(b"schedules pause yearly") == b"OK\r\n"
+    assert paused()
     assert other.text(b"schedules resume yearly") == b"OK\r\n"
     assert not paused()
     assert one.text(b"schedules pause yearly") == b"OK\r\n"
     assert paused()
+    assert one.text(b"schedules resume yearly") == b"OK\r\n"
+    # Each has a line for what it has changed, and none for what was so already.
+    for words in ("has paused", "has paused", "has resumed"):
+        one.wait_for_log(f"{words} schedule yearly")
+    other.wait_for_log("has resumed schedule yearly")
+    assert not [line for line in [*one.passed, *other.passed] if "schedule yearly" in line]
 
 
 def test_a_pause_outlives_a_server_that_no_longer_has_the_schedule(scheduled: Scheduled, until: Until) -> None:
