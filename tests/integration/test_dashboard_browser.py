@@ -12,9 +12,11 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -33,8 +35,6 @@ from .test_dashboard import FAIL, GREET, HOSTILE
 PATIENCE_MS = 30_000
 #: The pages of which there are pictures.
 PICTURED = ("overview", "pool", "function")
-#: Those that have all colours between them.
-COLOURFUL = ("overview", "functions", "function", "failed-job", "all", "failures", "failure", "history")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 HIDE = (
     "is => { Object.defineProperty(document, 'hidden', {value: is, configurable: true}); "
@@ -64,9 +64,9 @@ class Site:
         #: What the browser has complained of, in any page.
         self.complaints: list[str] = []
 
-    def open(self, role: str = "", path: str = "/") -> Page:
-        """A page in a browser of its own, which this user has logged in with."""
-        page = self._browser.new_context().new_page()
+    def open(self, role: str = "", path: str = "/", zone: str | None = None) -> Page:
+        """A page in a browser of its own, in a time zone, which this user has logged in with."""
+        page = self._browser.new_context(timezone_id=zone).new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.on("dialog", lambda dialog: self.complaints.append(f"a dialog: {dialog.message}"))
         page.on("pageerror", lambda error: self.complaints.append(f"an error: {error}"))
@@ -342,10 +342,9 @@ def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) 
         if name in PICTURED and os.environ.get("GEARMAN_SCREENSHOTS"):
             take_picture(site, page, name)
         found += serious(name, axe.run(page, options={"runOnly": RULES, "resultTypes": ["violations"]}).response)
-        if name in COLOURFUL:
-            page.emulate_media(color_scheme="dark")
-            found += serious(f"{name} in the dark", axe.run(page, options={"runOnly": ["color-contrast"]}).response)
-            page.emulate_media(color_scheme="light")
+        page.emulate_media(color_scheme="dark")
+        found += serious(f"{name} in the dark", axe.run(page, options={"runOnly": ["color-contrast"]}).response)
+        page.emulate_media(color_scheme="light")
         page.set_viewport_size({"width": 360, "height": 640})
         if page.evaluate("document.documentElement.scrollWidth") > 360:
             found.append(f"{name} is too wide for a phone")
@@ -361,6 +360,74 @@ def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) 
     page.context.close()
     site.manager.command("jobs", "cancel", waiting)
     site.manager.command("resume", "function", "gate")
+
+
+def test_a_pool_is_paused_and_resumed_without_a_mouse(site: Site) -> None:
+    page = site.open()
+    page.get_by_label("Name", exact=True).focus()
+    page.keyboard.type("operator")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{site.url}/")
+
+    def press(name: str) -> None:
+        """Go to a button by the Tab key, which must reach it, and press it."""
+        button = pool_of(page, "nap").get_by_role("button", name=name)
+        expect(button).to_be_visible()
+        for _ in range(200):
+            page.keyboard.press("Tab")
+            if button.evaluate("button => button === document.activeElement"):
+                page.keyboard.press("Enter")
+                return
+        raise AssertionError(f"the button {name} can't be reached")
+
+    press("Pause")
+    expect(page.get_by_text("The pool is paused: its workers finish")).to_be_visible()
+    eventually(lambda: site.pids("nap") == [], "the workers leave")
+    press("Resume")
+    expect(page.get_by_text("The pool goes on")).to_be_visible()
+    eventually(lambda: len(site.pids("nap")) == 2, "they are back")
+    page.context.close()
+
+
+def test_pools_are_restarted_and_the_configuration_is_read_again_from_the_page(site: Site) -> None:
+    page = site.open("admin")
+    before = {pool: site.pids(pool) for pool in ("nap", "gate", "fail")}
+    page.get_by_role("button", name="Restart all pools").click()
+    expect(page.get_by_text("The workers are replaced, one after the other")).to_be_visible()
+    eventually(lambda: not any(alive(pid) for pids in before.values() for pid in pids), "all have left")
+    eventually(site.manager.settled, "others have come")
+    assert {pool: len(site.pids(pool)) for pool in before} == {pool: len(pids) for pool, pids in before.items()}
+    file = site.manager.config_file
+    text = file.read_text()
+    # Fewer at most than before: those that are too many leave at once.
+    for written, count in (
+        (text.replace("min: 2, max: 4", "min: 3, max: 3"), 3),
+        (text.replace("max: 4", "max: 2"), 2),
+    ):
+        file.write_text(written)
+        page.get_by_role("button", name="Reload configuration and code").click()
+        expect(page.get_by_text("loaded anew")).to_be_visible()
+        expect(pool_of(page, "nap").locator(".tile")).to_have_count(count)
+        assert len(site.pids("nap")) == count
+    file.write_text(text)
+    page.context.close()
+
+
+def test_times_are_told_in_the_readers_zone(site: Site) -> None:
+    zone = "Asia/Kathmandu"  # its quarter of an hour is no other one's
+    page = site.open("viewer", zone=zone)
+    up = page.locator("section.health time[data-for]").first
+    expect(up).to_have_text(re.compile("^[0-9]+ (s|min|h)$"))
+    moment = datetime.fromisoformat(up.get_attribute("datetime") or "")
+    there = moment.astimezone(ZoneInfo(zone))
+    told = (up.get_attribute("title") or "").replace("\u202f", " ")
+    assert told == f"{there:%-m/%-d/%Y, %-I:%M:%S %p}"
+    label = page.locator(".axis time[data-clock]").first
+    there = datetime.fromisoformat(label.get_attribute("datetime") or "").astimezone(ZoneInfo(zone))
+    expect(label).to_have_text(re.compile(f"^{there:%I:%M}\\s{there:%p}$"))
+    page.context.close()
 
 
 def take_picture(site: Site, page: Page, name: str) -> None:
