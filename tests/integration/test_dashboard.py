@@ -430,7 +430,7 @@ def test_failures_are_grouped_muted_and_their_letters_changed(pages: Pages) -> N
     told = pages.manager.command("logs", "fail", "--job", handles[0]).stdout
     assert handles[0] in told
     assert not any(handle in told for handle in handles[1:])
-    [log] = re.findall(r'(?s)<pre class="log".*?</pre>', pages.page(f"/dead/{handles[0]}"))
+    [log] = re.findall(r'(?s)<div class="log".*?</pre>', pages.page(f"/dead/{handles[0]}"))
     assert not any(handle in log for handle in handles[1:])
     assert "<script>alert" not in page + pages.page("/failures")
     assert forms(pages.page(address, "viewer")) == set()
@@ -526,7 +526,7 @@ def test_hostile_texts_are_shown_as_texts(pages: Pages) -> None:
         assert "<script>alert" not in pages.page(
             f"/dead{query}{HOSTILE[:25]}".replace("<", "%3C").replace("\u202e", "")
         )
-    assert "fail/" in re.findall(r'(?s)<pre class="log".*?</pre>', page)[0]  # the log of this job alone
+    assert "fail/" in re.findall(r'(?s)<div class="log".*?</pre>', page)[0]  # the log of this job alone
     [again] = re.findall(r'href="/gearman(/functions/fail\?like=[^"#]*)#run">Run again', page)
     assert html.escape(HOSTILE[:25]) in re.findall(r"(?s)<textarea.*?</textarea>", pages.page(again))[0]
     assert pages.post("/dead/retry", handle=handle, page_of="job")[0] == 303

@@ -40,6 +40,11 @@ HIDE = (
     "is => { Object.defineProperty(document, 'hidden', {value: is, configurable: true}); "
     "document.dispatchEvent(new Event('visibilitychange')); }"
 )
+HIGHEST_ROW = "Math.max(0, ...[...document.querySelectorAll('.wide tr')].map(row => row.offsetHeight))"
+SHOWS_LAST_LINES = (
+    "[...document.querySelectorAll('.log')].every(log => "
+    "log.lastElementChild.getBoundingClientRect().bottom <= log.getBoundingClientRect().bottom + 1)"
+)
 OLD = "time => { time.dateTime = '2001-01-01T01:01Z'; time.title = ''; delete time.closest('[data-apart]').tag; }"
 CLOCK = "{hour: '2-digit', minute: '2-digit'}"
 PICTURES = Path(__file__).parents[2] / "docs" / "dashboard"
@@ -348,6 +353,10 @@ def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) 
         page.set_viewport_size({"width": 360, "height": 640})
         if page.evaluate("document.documentElement.scrollWidth") > 360:
             found.append(f"{name} is too wide for a phone")
+        if page.evaluate(HIGHEST_ROW) > 480:
+            found.append(f"{name} has a table whose columns are too narrow on a phone")
+        if not page.evaluate(SHOWS_LAST_LINES):
+            found.append(f"{name} shows the oldest lines of the log first")
         page.set_viewport_size({"width": 1280, "height": 720})
     assert found == []
     page.context.close()

@@ -32,14 +32,14 @@ def number(value: float | None) -> str:
     """`0.3`, `12`, `1,250`; a dash if it is unknown."""
     if value is None:
         return UNKNOWN
-    return f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 9.95 or value == round(value) else f"{value:.2g}"
 
 
 def time_span(value: float | None) -> str:
     """`3 ms`, `2.5 s`, `12 s`, `5 min`; a dash if it is unknown."""
     if value is None or value >= 10:
         return duration(value)
-    return f"{value:.2g} s" if value >= 1 or value == 0 else f"{value * 1000:.3g} ms"
+    return f"{value:.2g} s" if value >= 0.9995 or value == 0 else f"{value * 1000:.3g} ms"
 
 
 @dataclass(frozen=True, slots=True)

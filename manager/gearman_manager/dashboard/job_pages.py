@@ -34,6 +34,8 @@ _APART: Final = frozenset(
 _MOMENTS: Final = frozenset(
     {"submitted", "since", "not_before", "first_attempt", "last_attempt", "died", "expires", "last_run"}
 )
+#: What the fields are called that have no plain name.
+_LABELS: Final = {"losses": "lost workers", "died": "failed for good"}
 _NOTICES: Final = {"cancel": "cancelled", "stop": "stopped", "retry": "retried", "drop": "dropped"}
 
 
@@ -141,6 +143,7 @@ def _one(
         attempts=attempts,
         facts=facts,
         moments=_MOMENTS,
+        labels=_LABELS,
         progress=(int(done_of[:15]), int(whole[:15])) if is_known else None,
     )
 

@@ -103,7 +103,8 @@ def _back() -> str:
 def _shown(report: Report) -> dict[str, Any]:
     """What the page shows of an overview: the pools that need a look first, with all of it, the others in a row."""
     pools = sorted(
-        report["pools"], key=lambda pool: (POOL_STATES.index(pool["state"]), not pool["waiting"], pool["name"])
+        report["pools"],
+        key=lambda pool: (POOL_STATES.index(pool["state"]), not pool["queued"], not pool["waiting"], pool["name"]),
     )
     first = list(_with_tiles(pools[:MOST_POOLS]))
     sums = {key: _sum(report["pools"], key) for key in ("done_per_minute", "failed_per_minute", "waiting", "busy")}

@@ -55,7 +55,7 @@ PAGES: Final[tuple[tuple[str, str], ...]] = (
     ("/", "Overview"),
     ("/functions", "Functions"),
     ("/jobs", "Jobs"),
-    ("/dead", "Failed"),
+    ("/dead", "Failed jobs"),
     ("/failures", "Failures"),
     ("/schedules", "Schedules"),
     ("/servers", "Servers"),

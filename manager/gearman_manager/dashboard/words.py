@@ -23,10 +23,10 @@ def size(count: float | None) -> str:
         return UNKNOWN
     amount = float(count)
     for unit in ("B", "kB", "MB"):
-        if amount < 1000:
+        if amount < 999.5:
             return f"{amount:.0f} B" if unit == "B" else f"{amount:.3g} {unit}"
         amount /= 1000
-    return f"{amount:,.3g} GB" if amount < 1000 else f"{amount:,.0f} GB"
+    return f"{amount:,.3g} GB" if amount < 999.5 else f"{amount:,.0f} GB"
 
 
 def percent(share: float | None) -> str:

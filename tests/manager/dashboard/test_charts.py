@@ -54,6 +54,8 @@ def test_scales_end_at_round_values() -> None:
 
 def test_values_in_words() -> None:
     assert [*map(charts.number, (None, 0, 0.33, 12, 12.4, 1250.4))] == [UNKNOWN, "0", "0.33", "12", "12", "1,250"]
+    assert [*map(charts.number, (9.94, 9.96, 99.7))] == ["9.9", "10", "100"]
+    assert [*map(charts.time_span, (0.9994, 0.9996))] == ["999 ms", "1 s"]
     words = [UNKNOWN, "0 s", "2.5 ms", "250 ms", "2.5 s", "12 s", "5 min"]
     assert [*map(charts.time_span, (None, 0, 0.0025, 0.25, 2.5, 12, 300))] == words
 

@@ -111,11 +111,13 @@ def test_pools_that_need_a_look_stand_first() -> None:
     report["pools"][70]["state"] = "paused"
     report["pools"][80] |= {"state": "failing", "last_error": "it died"}
     for each in report["pools"][:60]:
-        each["waiting"] = 0
+        each["queued"] = 0
+    report["pools"][60]["waiting"] = 3
     page = Reader(report).get().get_data(as_text=True)
     names = re.findall(r'<h2><a href="/pools/(pool-\d+)"', page)
     assert names[:4] == ["pool-080", "pool-070", "pool-060", "pool-061"]
     assert "80 more pools" in page
+    assert "<dt>waiting</dt><dd>3 <small>2 delayed or held</small></dd>" in page
 
 
 def test_a_shared_part_has_each_readers_own_token_and_forms() -> None:
@@ -142,5 +144,5 @@ def test_hostile_names_of_pools_are_texts() -> None:
 def test_the_page_of_failures_is_named_where_a_pool_fails_often() -> None:
     trouble = {"severity": "warning", "kind": "failures", "subject": "mail", "text": "many of its jobs failed"}
     content = Reader(overview(1, 1) | {"well": False, "troubles": [trouble]}).get().text
-    assert '<a href="/pools/mail">pool <bdi>mail</bdi></a>' in content
-    assert '<a href="/failures">failures</a></li>' in content
+    assert '<a href="/pools/mail">pool <bdi>mail</bdi></a>:' in content
+    assert '<a href="/failures">see the failures</a></li>' in content

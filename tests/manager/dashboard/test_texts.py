@@ -56,6 +56,7 @@ def test_a_text_for_an_attribute_has_no_element() -> None:
 
 def test_numbers_are_in_words() -> None:
     assert [words.size(count) for count in (None, 512, 3_100_000, 2e9)] == ["\u2013", "512 B", "3.1 MB", "2 GB"]
+    assert [words.size(count) for count in (999_400, 999_700, 999.7e9)] == ["999 kB", "1 MB", "1,000 GB"]
     assert [words.duration(s) for s in (0.3, 12, 300, 10800, 2e5)] == ["0.3 s", "12 s", "5 min", "3 h", "2 d"]
     assert (words.counted(1, "job"), words.counted(2000, "job")) == ("1 job", "2,000 jobs")
     assert words.moment(0, "for") == '<time datetime="1970-01-01T00:00:00Z" data-for>1970-01-01 00:00:00 UTC</time>'
