@@ -28,6 +28,7 @@ import job_server
 import keys
 import manager
 import metrics_cost
+import queue_search
 import reload
 import scrape
 import stalls
@@ -58,6 +59,7 @@ SUBJECTS: Final = {
     "options": Subject(job_options.report, rounds=3),
     "keys": Subject(keys.report, rounds=3),
     "backlog": Subject(backlog.report, rounds=1),
+    "queue_search": Subject(queue_search.report, rounds=3),
     "task_sets": Subject(task_sets.report, rounds=3),
     "stalls": Subject(stalls.report, rounds=1),
     "manager": Subject(manager.report, rounds=3),

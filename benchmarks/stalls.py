@@ -315,7 +315,7 @@ class Figures(NamedTuple):
     growth_mb: float
 
 
-def _probe(port: int, commands: Connection) -> None:
+def probe(port: int, commands: Connection) -> None:
     """Send one echo after another, without TLS, and report their times when told to stop."""
     peer = socket.create_connection(("127.0.0.1", port), timeout=LONGEST_ECHO_S)
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -357,7 +357,7 @@ def measure(server_name: str, row: Row) -> Figures:
         flood = row.flood(flooded_port)
         next(flood)
         ours, theirs = multiprocessing.Pipe()
-        prober = multiprocessing.Process(target=_probe, args=(server.port, theirs))
+        prober = multiprocessing.Process(target=probe, args=(server.port, theirs))
         prober.start()
         ours.recv()
         Path(f"/proc/{server.pid}/clear_refs").write_text("5")  # the peak counts from now on
