@@ -235,7 +235,7 @@ def test_no_job_runs_twice_because_its_server_was_killed(served: RunningManager)
     servers = list(processes(served))
     in_hand = kills = 0
     with Load(servers) as load:
-        while kills < KILLS or in_hand < IN_HAND:
+        while kills < KILLS or in_hand < max(1, IN_HAND):
             accepted = len(load.accepted)
             eventually(lambda: len(load.accepted) > accepted + 100, "jobs are accepted")  # noqa: B023
             victim = random.choice(servers)
@@ -246,5 +246,4 @@ def test_no_job_runs_twice_because_its_server_was_killed(served: RunningManager)
     time.sleep(2)  # time for a second run
     twice = [job for job, times in begun(served).items() if times > 1]
     print(f"{kills} kills, {in_hand} jobs in hand, {len(load.accepted)} jobs, {len(twice)} twice: {twice}")
-    assert in_hand
     assert twice == [], served.log()

@@ -43,8 +43,9 @@ Item = TypeVar("Item")
 
 #: The fact that such workers have come.
 SPEAKERS: Final = "speakers"
-#: Before it is tried again to write this.
-_PAUSES_S: Final = (0.05, 0.2, 0.8)
+#: For how long it is tried to write this, and the pause before each further attempt.
+_PATIENCE_S: Final = 5.0
+_PAUSE_S: Final = 0.05
 #: The fact that tells which run was the last that ended in order.
 ENDED: Final = "ended"
 
@@ -164,25 +165,26 @@ class LastRun:
     def _note_speaker(self, writer: Writer) -> None:
         if not self._has_speakers:
             self._has_speakers = True
-            writer.run(self._write_speakers)
+            self._write_speakers(writer, time.monotonic() + _PATIENCE_S)
 
-    def _write_speakers(self) -> Delivery:
-        """Runs on the writer's thread. A broken connection or a deadlock must not leave the next start without it."""
-        for pause_s in (*_PAUSES_S, None):
+    def _write_speakers(self, writer: Writer, deadline: float) -> None:
+        """Have it written, behind the batches that wait."""
+
+        def write() -> Delivery:  # on the writer's thread
             try:
                 self._database.call(partial(write_meta, name=SPEAKERS, content="1"), as_owner=True)
             except StoreError as error:
-                if pause_s is None or not error.is_lost or isinstance(error, OwnershipLostError):
-                    logger.error(
-                        "the store %s: that workers go on with their jobs can't be noted: %s",
-                        self._database.name,
-                        error,
-                    )
-                    break
-                native_sleep(pause_s)
-            else:
-                return _nothing
-        return self._forget_speakers
+                # A broken connection or a deadlock must not leave the next start without it.
+                may_repeat = error.is_lost and not isinstance(error, OwnershipLostError)
+                if may_repeat and time.monotonic() < deadline:
+                    native_sleep(_PAUSE_S)
+                    return partial(self._write_speakers, writer, deadline)
+                reason = "that workers go on with their jobs can't be noted"
+                logger.error("the store %s: %s: %s", self._database.name, reason, error)
+                return self._forget_speakers
+            return _nothing
+
+        writer.run(write)
 
     def _forget_speakers(self) -> None:
         """The next one that comes is noted."""

@@ -25,6 +25,8 @@ Until = Callable[[Callable[[], bool]], None]
 #: The server is killed so often under load.
 KILLS = int(os.environ.get("GEARMAN_RUNNING_KILLS", "4"))
 
+SPEAKERS = "gearman_store WHERE name = 'speakers'"
+
 
 class Place:
     """A port on which one server after the other serves the same store."""
@@ -144,7 +146,8 @@ def test_the_answer_of_a_job_that_ended_while_its_server_was_away_is_taken(
     place = place_of("sqlite")
     with Runner(place) as runner:
         (handle,) = submit(place.server.peer(), 1, b"long")
-        until(lambda: runner.begun == [handle])
+        # A start waits for words from the first such worker on: once that is written, soon after it has come.
+        until(lambda: runner.begun == [handle] and place.database.rows("content", SPEAKERS) == [("1",)])
         place.end(signal.SIGKILL)
         runner.go_on.set()
         time.sleep(3)  # longer than the server will wait: the worker tries again often enough
@@ -220,11 +223,11 @@ def test_that_workers_go_on_with_jobs_is_noted_though_the_connection_breaks(
     place = place_of("postgresql")
     waiting = (
         "pg_terminate_backend(pid)",
-        "pg_stat_activity WHERE query LIKE '%gearman_store%' AND wait_event_type = 'Lock'",
+        "pg_stat_activity WHERE application_name = current_schema() AND wait_event_type = 'Lock'",
     )
     with place.database.connect() as holder:
         holder.execute(text("INSERT INTO gearman_store (name, content) VALUES ('speakers', '0')"))
         speaks(place.server.peer())
         until(lambda: place.database.rows(*waiting) == [(True,)])
         holder.rollback()
-    until(lambda: place.database.rows("content", "gearman_store WHERE name = 'speakers'") == [("1",)])
+    until(lambda: place.database.rows("content", SPEAKERS) == [("1",)])
