@@ -279,7 +279,7 @@ def test_a_changed_users_file_counts_after_a_reload(site: Site) -> None:
 
 def test_a_wrong_users_file_ends_the_start_with_the_line(napping: RunningManager) -> None:
     (napping.folder / "users").write_text("alice:admin:secret")
-    napping.config_file.write_text("server: {}\ncontrol: {listen: 4731, users_file: users}\n")
+    napping.config_file.write_text("server: {listen: 127.0.0.1:0}\ncontrol: {listen: 4731, users_file: users}\n")
     for command in ((), ("check",)):
         refused = napping.command(*command, check=False)
         assert refused.returncode == 78

@@ -50,6 +50,7 @@ def failure(number: int = 1, **parts: Any) -> FinishedAttempt:
         "workload_bytes": 0,
         "workload": "",
         "result": "",
+        "is_whole": True,
         "progress": "",
         "tags": (),
     }
