@@ -337,8 +337,14 @@ def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) 
     paths |= {"function": "/functions/nap", "jobs": "/jobs", "job": f"/jobs/{waiting}", "failed": "/dead"}
     paths |= {"failed-job": f"/dead/{dead}", "schedules": "/schedules", "servers": "/servers", "history": "/history"}
     paths |= {"table": "/?range=24h&table=1", "task": "/functions/greet"}
-    paths |= {"finished": "/jobs?state=finished&text=x", "finished-job": f"/jobs/{over}"}
-    paths |= {"all": "/dead/all", "failures": "/failures", "failure": group, "peers": "/peers"}
+    paths |= {"finished": "/jobs?state=finished&text=nowhere", "finished-job": f"/jobs/{over}"}
+    paths |= {
+        "again": "/jobs/finished/all",
+        "all": "/dead/all",
+        "failures": "/failures",
+        "failure": group,
+        "peers": "/peers",
+    }
     axe, found = Axe(), []
     for name, path in {**paths, "error": "/nowhere", "login": "/login?said=x"}.items():
         if name == "login":
