@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from html import unescape
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -14,6 +16,7 @@ import pytest
 
 from gearman_client import Client
 from gearman_manager.command.control_client import request
+from gearman_manager.errors import ManagerError
 
 from .conftest import NAP, RunningManager, eventually
 from .test_access import FULL, READ, Site, bearer
@@ -139,6 +142,12 @@ def test_the_page_of_jobs_shows_and_finds_them(kept: Kept) -> None:
         assert all(f'"{value}"' in unescape(page) or f">{value}<" in page for value in query.values())
     assert kept.running in kept.page("/jobs?text=600&within=1+h")  # those that run, and those that are over, as one
     assert kept.running not in kept.page("/jobs?text=600&state=waiting")
+    with closing(sqlite3.connect(kept.manager.folder / "run" / "finished.db", timeout=30)) as file:
+        file.execute("ALTER TABLE finished RENAME TO away")
+        try:
+            assert "Finished jobs could not be searched: " in kept.page("/jobs?text=alice")
+        finally:
+            file.execute("ALTER TABLE away RENAME TO finished")
     for wrong in ("within=1+s", "state=finished&key=x", "state=all", "state=finished&cursor=x", f"text={'x' * 201}"):
         assert kept.ask("GET", f"/jobs?{wrong}", bearer(READ) | {"Accept": "text/html"})[0].status == 400
 
@@ -228,7 +237,7 @@ def test_finished_jobs_are_run_again_one_by_one_or_all_that_match(kept: Kept) ->
         collected(first)
         collected(cut)
         count = request(socket, "GET", "/jobs/finished/count?text=again")
-        assert (count["count"], count["whole"]) == (2, 1)
+        assert (count["count"], count["fit"]) == (2, 1)
         late = client.submit_background("ok", b"again, late")
         collected(late)
     body = {"text": "AGAIN", "mark": count["mark"], "expected": 2}
@@ -241,15 +250,32 @@ def test_finished_jobs_are_run_again_one_by_one_or_all_that_match(kept: Kept) ->
     new, old = kept.api("/jobs/finished", unique="twice")["jobs"]
     assert (new["handle"] != old["handle"], new["priority"], new["preview"]) == (True, "high", old["preview"])
     answer = request(socket, "POST", "/jobs/finished/again", {"handles": [late, cut, "H:none:1"]})
-    assert (len(answer["handles"]), answer["left"]) == (1, 1)
+    assert (len(answer["handles"]), answer["left"]) == (1, 2)
+    assert answer["problems"][1] == "H:none:1: nothing is kept of it"
     collected(answer["handles"][0])
     command = kept.manager.command("jobs", "again", "--text", "again, late", "--function", "ok", check=False)
     assert "Run 2 finished jobs again? [y/N]:" in command.stdout
     said = kept.manager.command("jobs", "again", "--text", "again, late", "--yes").stdout
     assert said == "2 run again\n"
     refused = kept.manager.command("jobs", "again", cut, check=False)
-    assert (refused.returncode, "1 of 1 left: nothing of them is kept" in refused.stderr) == (1, True)
+    reason = f"1 of 1 left; {cut}: only the beginning of its workload is kept"
+    assert (refused.returncode, refused.stderr) == (1, f"gearman-manager: {reason}\n")
+    for wrong in ({"mark": 2**53 + 2}, {"mark": 2**63 - 1}, {"expected": -1}):
+        with pytest.raises(ManagerError, match="a whole number from 0 up is expected"):
+            request(socket, "POST", "/jobs/finished/all/again", wrong)
+    with pytest.raises(ManagerError, match="1,000 at most are run again at once"):
+        request(socket, "POST", "/jobs/finished/again", {"handles": ["H:x:1"] * 1001})
     assert kept.manager.command("jobs", "again", check=False).returncode == 2
+
+
+def test_a_question_does_not_act_on_the_terminal(kept: Kept) -> None:
+    acts = "acts\u202e"
+    with kept.manager.client() as client:
+        client.submit_background(acts, b"")
+    asked = kept.manager.command("jobs", "purge", acts, check=False).stdout
+    assert r"Cancel 1 job that waits for acts\u202e?" in asked
+    assert "\u202e" not in asked
+    kept.manager.command("jobs", "purge", acts, "--yes")
 
 
 def test_pages_run_finished_jobs_again(kept: Kept) -> None:

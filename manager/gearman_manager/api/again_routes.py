@@ -12,7 +12,7 @@ from gearman_manager.api.bulk_routes import REPORT
 from gearman_manager.api.description import COUNT, TEXT, Operation, Schema, list_of, only, or_null, record
 from gearman_manager.api.finished_routes import CONDITIONS, wanted_of
 from gearman_manager.api.job_choices import HANDLES, handles_of, is_seconds
-from gearman_manager.api.requests import count_of, json_body
+from gearman_manager.api.requests import MOST_COUNT, count_of, json_body
 from gearman_manager.errors import ManagerError
 from gearman_manager.finished.again import RunAgain
 from gearman_manager.finished.outcomes import OUTCOMES
@@ -20,9 +20,11 @@ from gearman_manager.finished.search import Wanted
 
 _MARK: Final[Schema] = {
     **COUNT,
-    "maximum": 2**53,
+    "maximum": MOST_COUNT,
     "description": "those that were there at this `mark`; default: now",
 }
+#: Handles of one request, which is answered once all are queued.
+MOST_HANDLES: Final = 1000
 _TIMES: Final = ("since", "until")
 
 
@@ -32,26 +34,28 @@ def again_routes(again: RunAgain) -> Blueprint:
 
     @routes.get("/jobs/finished/count")
     @Operation(
-        "How many finished jobs are kept, of how many the whole workload is, and the mark of now.",
-        {200: record(count=COUNT, whole=COUNT, mark=COUNT)},
+        "How many finished jobs are kept, how many of them can be run again, and the mark of now.",
+        {200: record(count=COUNT, fit=COUNT, mark=COUNT)},
         query=CONDITIONS,
         refusals=(409, 502),
     )
     def count() -> ResponseReturnValue:
         look = again.look(wanted_of(request.args))
-        return jsonify(count=look.found, whole=look.whole, mark=look.mark)
+        return jsonify(count=look.found, fit=look.fit, mark=look.mark)
 
     @routes.post("/jobs/finished/again")
     @Operation(
         "Run finished jobs again, as new background jobs with the same function, workload, priority and unique key. "
-        "`left` are those of which not the whole workload is kept, or something is private.",
-        {200: record(handles=list_of(TEXT), left=COUNT)},
-        body=only("handles", handles=HANDLES),
+        "`handles` are those of the new jobs. `left` are not run again: the first of `problems` say why.",
+        {200: record(handles=list_of(TEXT), left=COUNT, problems=list_of(TEXT))},
+        body=only("handles", handles={**HANDLES, "maxItems": MOST_HANDLES}),
         refusals=(404, 409, 502),
     )
     def run() -> ResponseReturnValue:
-        handles, left = again.run(handles_of(json_body()))
-        return jsonify(handles=handles, left=left)
+        handles = handles_of(json_body())
+        if len(handles) > MOST_HANDLES:
+            raise ManagerError(f"handles: {MOST_HANDLES:,} at most are run again at once; choose more by conditions")
+        return jsonify(again.run(handles)._asdict())
 
     @routes.post("/jobs/finished/all/again")
     @Operation(

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import click
 
 from gearman_manager.command.context import ask, folder_of_running
+from gearman_manager.control.change_words import LEFT
 from gearman_manager.errors import ManagerError
 
 #: Counting very many jobs takes long, and so does what the manager waits for before it begins.
@@ -66,15 +67,15 @@ def follow_change(context: click.Context, report: Answer) -> Answer:
     return report
 
 
-def told(report: Answer, done: str, why_left: str = "their unique keys belong to other jobs now") -> None:
-    """Say what has become of the jobs; `why_left` of those that are left.
+def told(report: Answer, done: str) -> None:
+    """Say what has become of the jobs.
 
     Raises:
         ManagerError: it could not be done everywhere.
     """
     words = [f"{report['done']} {done}"]
     words += [f"{report['gone']} gone meanwhile"] if report["gone"] else []
-    words += [f"{report['left']} left: {why_left}"] if report["left"] else []
+    words += [f"{report['left']} left: {LEFT[report['what'].split()[-1]]}"] if report["left"] else []
     if report["problems"]:
         raise ManagerError("; ".join([", ".join(words), *report["problems"]]))
     click.echo(", ".join(words))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -13,12 +13,18 @@ import click
 from gearman_manager.command.all_jobs import change_all, count, told
 from gearman_manager.command.completion import functions
 from gearman_manager.command.context import ask, mistakes_are_messages
-from gearman_manager.command.job_commands import Duration, confirm, jobs, json_option, limit_option, show_list
+from gearman_manager.command.job_commands import (
+    CHANGE_TIMEOUT_S,
+    Duration,
+    confirm,
+    jobs,
+    json_option,
+    limit_option,
+    show_list,
+)
 from gearman_manager.errors import ManagerError
 from gearman_manager.finished.outcomes import OUTCOMES
 from gearman_process.values.counting import counted
-
-_WHY_LEFT: Final = "not all of their workload is kept, or something of it is private"
 
 
 def _conditions(command: Callable[..., None]) -> Callable[..., None]:
@@ -69,24 +75,24 @@ def run_again(
     context: click.Context, /, handles: tuple[str, ...], everything: bool, yes: bool, since: float | None, **texts: Any
 ) -> None:
     """Run finished jobs again, by HANDLE or by conditions: as new background jobs with the same function, workload,
-    priority and unique key. Asks first where conditions choose. Those of which not the whole workload is kept, or
-    something of it is private, are left."""
+    priority and unique key. Asks first where conditions choose. Left are those that are not over, of which not all of
+    the workload is kept, or something is private, and those whose unique key still belongs to a job that has ended."""
     given = {**texts, "since": None if since is None else time.time() - since}
     chosen = {name: value for name, value in given.items() if value is not None}
     if bool(handles) + bool(chosen) + everything != 1:
         raise click.UsageError("name handles, or choose by --function, --outcome, --text and so on, or --all")
     if handles:
-        answer = ask(context, "POST", "/jobs/finished/again", {"handles": list(handles)})
+        body = {"handles": list(handles)}
+        answer = ask(context, "POST", "/jobs/finished/again", body, timeout_s=CHANGE_TIMEOUT_S)
         for handle in answer["handles"]:
             click.echo(handle)
-        left = len(handles) - len(answer["handles"])
-        if left:
-            raise ManagerError(f"{left} of {len(handles)} left: nothing of them is kept, or {_WHY_LEFT}")
+        if answer["left"]:
+            raise ManagerError("; ".join([f"{answer['left']} of {len(handles)} left", *answer["problems"]]))
         return
     found = count(context, "jobs/finished", chosen)
-    if found["whole"] and not yes:
-        confirm(f"Run {counted(found['whole'], 'finished job')} again?")
-    told(change_all(context, "/jobs/finished/all/again", chosen, found, found["count"]), "run again", _WHY_LEFT)
+    if found["fit"] and not yes:
+        confirm(f"Run {counted(found['fit'], 'finished job')} again?")
+    told(change_all(context, "/jobs/finished/all/again", chosen, found, found["count"]), "run again")
 
 
 @jobs.command("attempts", short_help="Show what has become of a job.")

@@ -14,6 +14,7 @@ import click
 from gearman_manager.command.all_jobs import change_all, count, told
 from gearman_manager.command.completion import batches, functions
 from gearman_manager.command.context import ask, mistakes_are_messages
+from gearman_manager.command.words import printed
 from gearman_manager.errors import ManagerError, NotFound
 from gearman_process.errors import UnitError
 from gearman_process.values.counting import counted
@@ -381,13 +382,13 @@ def _change(context: click.Context, what: str, body: dict[str, Any], done: str, 
 
 
 def confirm(question: str) -> None:
-    """Ask the user.
+    """Ask the user. What others chose, such as the name of a function, does not act on the terminal.
 
     Raises:
         click.Abort, ManagerError: the answer is no, or nobody is there to give one.
     """
     try:
-        click.confirm(question, abort=True)
+        click.confirm(printed(question), abort=True)
     except click.Abort:
         if sys.stdin.isatty():
             raise

@@ -6,25 +6,13 @@ from functools import partial
 from typing import Final
 
 from gearman_manager.control.bulk_changes import BulkChange, BulkChanges, Make, Report
+from gearman_manager.control.change_words import DONE
 from gearman_manager.control.matching_jobs import CHANGES, Counts, Matching, MatchingJobs
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.recording import acting_again, say_action, utc
 from gearman_process.values.counting import counted
 
 _MOMENTS: Final = ("since", "until")
-#: What a change makes of jobs, in words.
-DONE: Final = {
-    "cancel": "cancelled",
-    "stop": "stopped",
-    "retry": "queued again",
-    "drop": "forgotten",
-    "again": "run again",
-}
-#: Why jobs are left as they are.
-LEFT: Final = {
-    "retry": "another job has their unique key now",
-    "again": "not all of their workload is kept, or something of it is private",
-}
 
 
 class AllThatMatch:

@@ -14,7 +14,7 @@ from gearman_manager.dashboard.finished_pages import END_STATES, FINISHED, wante
 from gearman_manager.dashboard.forms import address_of, done, whole_number
 from gearman_manager.dashboard.job_search import chosen_handles
 from gearman_manager.dashboard.rendering import page
-from gearman_manager.errors import ManagerError
+from gearman_manager.errors import ManagerError, NotNow
 from gearman_manager.finished.again import RunAgain
 from gearman_manager.history.recording import say_action
 
@@ -48,11 +48,13 @@ def add_again_pages(routes: Blueprint, again: RunAgain) -> None:
         say_action("finished again", " ".join(handles))
         if not handles:
             raise ManagerError("choose the jobs first, by the boxes in front of them")
-        new, left = again.run(handles)
-        if request.form.get("page_of") == "job" and new:
-            return done(url_for("dashboard.job", handle=new[0]), "submitted")
+        outcome = again.run(handles)
+        if request.form.get("page_of") == "job" and outcome.handles:
+            return done(url_for("dashboard.job", handle=outcome.handles[0]), "submitted")
+        if len(handles) == 1 and outcome.problems:
+            raise NotNow(outcome.problems[0])
         back = address_of("jobs_listed", {"state": FINISHED})
-        return done(back, ("again-some" if left else "again") if new else "again-none")
+        return done(back, ("again-some" if outcome.left else "again") if outcome.handles else "again-none")
 
     @routes.post("/jobs/finished/all/again")
     def run_all_again() -> ResponseReturnValue:

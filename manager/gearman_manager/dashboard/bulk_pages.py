@@ -13,8 +13,9 @@ from flask.typing import ResponseReturnValue
 
 from gearman_manager.access.caller import Role
 from gearman_manager.access.requirements import needs
-from gearman_manager.control.all_that_match import DONE, LEFT, AllThatMatch
+from gearman_manager.control.all_that_match import AllThatMatch
 from gearman_manager.control.bulk_changes import Report
+from gearman_manager.control.change_words import DONE, LEFT
 from gearman_manager.control.matching_jobs import CHANGES, Matching
 from gearman_manager.control.server_jobs import conditions_of
 from gearman_manager.dashboard.forms import address_of, whole_number

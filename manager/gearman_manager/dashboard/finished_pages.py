@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flask import request
 from flask.typing import ResponseReturnValue
@@ -17,6 +17,7 @@ from gearman_manager.dashboard.rendering import SELDOM_S, page
 from gearman_manager.errors import ManagerError, NotNow
 from gearman_manager.finished.collector import Collector
 from gearman_manager.finished.keeper import Keeper
+from gearman_manager.finished.obstacles import obstacle, obstacle_of_job
 from gearman_manager.finished.outcomes import ENDS
 from gearman_manager.finished.search import Wanted
 from gearman_manager.finished.told import told, told_in_list
@@ -30,6 +31,14 @@ _SHARED: Final = ("function", "tag", "unique", "text", "within")
 _ROWS: Final = 50
 #: Those that the list of waiting and running jobs shows below them.
 _FEW: Final = 10
+
+
+class Few(NamedTuple):
+    """Some of them."""
+
+    rows: list[dict[str, Any]]
+    #: Why they could not be looked for; empty: they were, or none are kept.
+    trouble: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,7 @@ class FinishedPages:
         return page(
             "finished.html",
             every=0 if cursor else SELDOM_S,
-            rows=[told_in_list(row) for row in rows],
+            rows=[{**told_in_list(row), "can_run": obstacle(row) is None} for row in rows],
             trouble=trouble,
             missed=self.collector.missed,
             chosen=chosen,
@@ -65,28 +74,41 @@ class FinishedPages:
             every_one=address_of("every_finished", {**chosen, "mark": str(mark)}),
         )
 
-    def few(self, chosen: Mapping[str, str]) -> list[dict[str, Any]]:
+    def few(self, chosen: Mapping[str, str]) -> Few:
         """The last of those that meet the conditions, for the list of jobs that wait and run."""
         if chosen.keys() - {*_SHARED} or request.args.get("cursor"):
-            return []  # they have no key, and no other state
+            return Few([], "")  # they have no key, and no other state
         try:
-            return [told_in_list(row) for row in self.keeper.page(wanted_finished(chosen), _FEW, None)]
-        except (NotNow, HistoryError):
-            return []
+            return Few([told_in_list(row) for row in self.keeper.page(wanted_finished(chosen), _FEW, None)], "")
+        except NotNow:
+            return Few([], "")  # none are kept
+        except HistoryError as error:
+            return Few([], str(error))
 
     def timeline(self, handle: str) -> list[dict[str, Any]]:
         """The ends of a job's attempts, the first one first, as far as they are kept."""
+        return [told(row) for row in self._attempts(handle)]
+
+    def _attempts(self, handle: str) -> list[dict[str, Any]]:
         try:
-            return [told(row) for row in self.keeper.attempts_of(handle)]
+            return self.keeper.attempts_of(handle)
         except HistoryError:
             return []
 
     def job(self, handle: str, lines: list[str]) -> ResponseReturnValue | None:
         """The page of a job that is over and gone from its server; None: nothing is kept of it."""
-        attempts = self.timeline(handle)
-        if not attempts:
+        rows = self._attempts(handle)
+        if not rows:
             return None
-        return page("finished_job.html", job=attempts[-1], attempts=attempts, lines=lines)
+        attempts = [told(row) for row in rows]
+        return page(
+            "finished_job.html",
+            job=attempts[-1],
+            attempts=attempts,
+            lines=lines,
+            obstacle=obstacle_of_job(rows),
+            is_whole=any(row["is_whole"] for row in rows),
+        )
 
 
 def wants_finished(given: Mapping[str, str]) -> dict[str, str] | None:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
+from gearman_manager.control.change_words import LEFT
 from gearman_manager.errors import ManagerError
 
 #: What a page says after a form, by the word in its address: fixed texts, since anybody can write an address.
@@ -33,8 +34,8 @@ NOTICES: Final[Mapping[str, str]] = {
     "schedule-resumed": "The schedule goes on.",
     "triggered": "The schedule's job is queued.",
     "again": "Run again: new jobs are queued.",
-    "again-some": "Some are run again. Of the others not all of the workload is kept, or something of it is private.",
-    "again-none": "None is run again: not all of their workload is kept, or something of it is private.",
+    "again-some": f"Some are run again. The others are left: {LEFT['again']}; or the job server has refused them.",
+    "again-none": f"None is run again: {LEFT['again']}.",
     "none": "Nothing was changed: it had ended already, or was gone.",
 }
 

@@ -118,7 +118,7 @@ def _list(jobs: ServerJobs, family: str, finished: FinishedPages | None) -> Resp
         f"{family}.html",
         every=0 if "text" in chosen else SELDOM_S,  # a search reads much
         rows=found["jobs"],
-        finished=finished.few(chosen) if finished is not None else [],
+        finished=finished.few(chosen) if finished is not None else None,
         missing=found["missing"],
         looked=(found["looked"], found["of"]) if "looked" in found else None,
         chosen=chosen,

@@ -10,7 +10,7 @@ from gearman_client.text import unescaped
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.errors import NotFound
 from gearman_manager.finished.keeper import Keeper
-from gearman_manager.privacy import MARK
+from gearman_manager.finished.obstacles import Obstacle, workload_obstacle
 
 
 class KeptWorkload(NamedTuple):
@@ -45,7 +45,7 @@ def kept_workload(jobs: ServerJobs, keeper: Keeper, handle: str) -> KeptWorkload
         attempts = keeper.attempts_of(handle)
         if not attempts:
             raise
-        return _of_attempt(attempts[-1])
+        return _of_attempt(next((row for row in attempts if row["is_whole"]), attempts[-1]))
 
 
 def _of_letter(row: Mapping[str, Any]) -> KeptWorkload:
@@ -56,9 +56,10 @@ def _of_letter(row: Mapping[str, Any]) -> KeptWorkload:
 
 
 def _of_attempt(row: Mapping[str, Any]) -> KeptWorkload:
-    if row["is_whole"]:
+    obstacle = workload_obstacle(row)
+    if obstacle is None:
         return _offered(unescaped(row["workload"].encode()))
-    return _PRIVATE if MARK in row["workload"] or not row["workload"] else _CUT
+    return _PRIVATE if obstacle is Obstacle.PRIVATE_WORKLOAD else _CUT
 
 
 def _offered(content: bytes) -> KeptWorkload:

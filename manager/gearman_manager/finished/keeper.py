@@ -140,7 +140,7 @@ class Keeper:
             ManagerError: too long a text is looked for.
         """
         self._check(wanted)
-        condition = wanted.condition(before)
+        condition = wanted.condition(before=before)
         listed = partial(table.listed, condition, self._young(), limit, self.privacy)
         return self._shown_in_list(self._file.run(listed))
 
@@ -154,13 +154,13 @@ class Keeper:
         return self._file.run(table.last_id)
 
     def count(self, wanted: Wanted, mark: int) -> tuple[int, int]:
-        """How many jobs have wanted ends up to that mark, and of how many of them the whole workload is kept.
+        """How many jobs have wanted ends up to that mark, and how many of them can be run again.
 
         Raises:
             HistoryError, NotNow, ManagerError: as `page`.
         """
         self._check(wanted)
-        return self._file.run(partial(table.counted, wanted.condition(mark + 1), self._young(), self.privacy))
+        return self._file.run(partial(table.counted, wanted.condition(up_to=mark), self._young(), self.privacy))
 
     def with_workloads(self, wanted: Wanted, mark: int, after: int, limit: int) -> list[dict[str, Any]]:
         """Some of the wanted ends up to that mark and after an id, the oldest first, with their workloads.
@@ -169,8 +169,18 @@ class Keeper:
             HistoryError, NotNow, ManagerError: as `page`.
         """
         self._check(wanted)
-        found = partial(table.with_workloads, wanted.condition(mark + 1, after), self._young(), limit, self.privacy)
+        condition = wanted.condition(after=after, up_to=mark)
+        found = partial(table.with_workloads, condition, self._young(), limit, self.privacy)
         return self._shown(self._file.run(found))
+
+    def has_ended(self, handle: str, mark: int) -> bool:
+        """Whether a job was over when that was the mark, as far as that is kept.
+
+        Raises:
+            HistoryError, NotNow: as `page`.
+        """
+        self._check(Wanted())
+        return self._file.run(partial(table.has_ended, handle, mark))
 
     def last_of_schedules(self, tags: Iterable[str], limit: int) -> dict[str, list[dict[str, Any]]]:
         """By tag, the last jobs that are over and have this tag of a schedule alone, the newest first, as `page`.

@@ -34,8 +34,10 @@ class Wanted:
     #: Whether attempts that others follow are meant too, not only the ends of jobs.
     with_attempts: bool = False
 
-    def condition(self, before: int | None, after: int | None = None) -> tuple[str, list[Any]]:
-        """The condition behind SELECT … FROM finished, and its values; `before` and `after` are ids."""
+    def condition(
+        self, *, before: int | None = None, after: int | None = None, up_to: int | None = None
+    ) -> tuple[str, list[Any]]:
+        """The condition behind SELECT … FROM finished, and its values; `before`, `after` and `up_to` are ids."""
         clauses: list[str] = []
         values: list[Any] = []
 
@@ -45,10 +47,9 @@ class Wanted:
 
         if not self.with_attempts:
             add("follows <> 'retry'")
-        if before is not None:
-            add("id < ?", before)
-        if after is not None:
-            add("id > ?", after)
+        for clause, number in (("id < ?", before), ("id > ?", after), ("id <= ?", up_to)):
+            if number is not None:
+                add(clause, number)
         for column, value in (
             ("handle", self.handle),
             ("unique_key", self.unique),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Final
 
 from gearman_manager.finished.attempt import FinishedAttempt
+from gearman_manager.finished.obstacles import can_run
 from gearman_manager.finished.private_attempts import shows_text
 from gearman_manager.privacy import Privacy
 
@@ -16,6 +18,8 @@ from gearman_manager.privacy import Privacy
 TAG_MARK: Final = "\x1f"
 #: A function in SQL: whether a text that was found in a row stands in what may be shown of it.
 SHOWS_TEXT: Final = "shows_text"
+#: Another one: whether a job can be run again by a row of it.
+_CAN_RUN: Final = "can_run"
 #: Characters of an error and of a workload in a list.
 LISTED_ERROR: Final = 300
 LISTED_WORKLOAD: Final = 80
@@ -133,11 +137,15 @@ def listed(
 
 
 def _use_search(privacy: Privacy, connection: sqlite3.Connection) -> None:
-    def shows(*parts: Any) -> bool:
-        time.sleep(0)  # the manager's loop need not wait for its turn until Python takes it from us
-        return shows_text(privacy, *parts)
+    connection.create_function(SHOWS_TEXT, 5, _in_turns(partial(shows_text, privacy)))
 
-    connection.create_function(SHOWS_TEXT, 5, shows)
+
+def _in_turns(function: Callable[..., bool]) -> Callable[..., bool]:
+    def call(*arguments: Any) -> bool:
+        time.sleep(0)  # the manager's loop need not wait for its turn until Python takes it from us
+        return function(*arguments)
+
+    return call
 
 
 def last_id(connection: sqlite3.Connection) -> int:
@@ -148,12 +156,16 @@ def last_id(connection: sqlite3.Connection) -> int:
 def counted(
     condition: tuple[str, Iterable[object]], young: Young, privacy: Privacy, connection: sqlite3.Connection
 ) -> tuple[int, int]:
-    """How many jobs there are whose rows meet a condition, and of how many the whole workload is kept."""
+    """How many jobs there are whose rows meet a condition, and how many of them can be run again."""
     _use_search(privacy, connection)
+    connection.create_function(_CAN_RUN, 5, _in_turns(partial(can_run, privacy)))
     chosen, values = young.chosen(*condition)
-    query = f"SELECT count(DISTINCT handle), count(DISTINCT CASE WHEN is_whole THEN handle END) {chosen}"
-    found, whole = connection.execute(query, values).fetchone()
-    return int(found), int(whole)
+    # Without rules the workload says nothing, and need not be read.
+    workload = "workload" if privacy.hides(None) else "''"
+    is_fit = f"is_whole AND {_CAN_RUN}(function, {workload}, workload_bytes, unique_key, is_whole)"
+    query = f"SELECT count(DISTINCT handle), count(DISTINCT CASE WHEN {is_fit} THEN handle END) {chosen}"
+    found, fit = connection.execute(query, values).fetchone()
+    return int(found), int(fit)
 
 
 def with_workloads(
@@ -173,6 +185,13 @@ def last_of_schedules(
     """By tag, the last jobs that are over and have this tag of a schedule alone, the newest first, as `listed`."""
     where = f" WHERE tags = ? AND {_OF_SCHEDULE} AND follows <> 'retry'"
     return {tag: listed((where, [TAG_MARK + tag + TAG_MARK]), young, limit, privacy, connection) for tag in tags}
+
+
+def has_ended(handle: str, mark: int, connection: sqlite3.Connection) -> bool:
+    """Whether the last of a job's ends up to an id is that of the job."""
+    query = "SELECT follows FROM finished WHERE handle = ? AND id <= ? ORDER BY id DESC LIMIT 1"
+    row = connection.execute(query, (handle, mark)).fetchone()
+    return row is not None and row[0] != "retry"
 
 
 def attempts_of(handle: str, young: Young, connection: sqlite3.Connection) -> list[dict[str, Any]]:
