@@ -7,6 +7,7 @@ machines say. The time that the question takes makes this moment earlier, never 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,8 +37,11 @@ LOOK_S: Final = 0.5
 _QUESTIONS: Final = 5
 #: Jobs of one server that are listed at once.
 _PAGE_LINES: Final = 1000
-#: Jobs that one change may have the manager look into, for a text that a server has found in what may be private.
-MOST_LOOKS: Final = 20_000
+#: Jobs, or letters, of one server among which a change or a count finds by a text what may be private: the manager may
+#: have to look into each of them.
+MOST_JOBS: Final = 100_000
+#: How often a list is read that a server has forgotten meanwhile, since others have begun too many.
+_READINGS: Final = 5
 #: How the jobs are changed whose handles are given.
 _BY_HANDLE: Final = {"cancel": "jobs purge", "stop": "stop job", "retry": "dead retry", "drop": "dead drop"}
 
@@ -128,9 +132,8 @@ class MatchingJobs:
             words = _words(server, admin, matching)
             finds = self._finds(matching)
             if finds is not None:
-                for found in _pages(admin, matching.family, words, finds):
-                    for line in command_lines(_BY_HANDLE[what], [row["handle"] for row in found]):
-                        change.done += affected(admin.command(line))
+                for line in command_lines(_BY_HANDLE[what], [*_listed(admin, matching.family, words, finds)]):
+                    change.done += affected(admin.command(line))
                 if what == "retry":
                     change.left += Counts(self._count_on(admin, matching, words)).of(what)
                 return
@@ -144,27 +147,23 @@ class MatchingJobs:
                     watcher.kill()
                     change.underway = 0
             if what == "stop" and matching.state in ("", "running"):
-                for running in _pages(admin, "jobs", _with_state(words, "running"), None):
-                    for line in command_lines("stop job", [row["handle"] for row in running]):
-                        change.done += affected(admin.command(line))
+                running = _listed(admin, "jobs", _with_state(words, "running"), None)
+                for line in command_lines("stop job", [*running]):
+                    change.done += affected(admin.command(line))
             if what == "retry":
                 change.left += _concerned(admin, what, words)
 
     def _finds(self, matching: Matching) -> ShownFinds | None:
         """What tells which of the jobs that a server finds may be found; None: all of them."""
         text, unique = matching.condition("text") or "", matching.condition("unique") or ""
-        finds = ShownFinds(self._privacy, text, unique, MOST_LOOKS)
+        finds = ShownFinds(self._privacy, text, unique)
         return finds if finds.needs_looks(matching.condition("function")) else None
 
     def _count_on(self, admin: AdminClient, matching: Matching, words: list[str]) -> dict[str, int]:
-        finds, counts = self._finds(matching), dict[str, int]()
+        finds = self._finds(matching)
         if finds is None:
             return _count(admin, matching.family, words)
-        for found in _pages(admin, matching.family, words, finds):
-            for row in found:
-                state = row.get("state", "dead")
-                counts[state] = counts.get(state, 0) + 1
-        return counts
+        return Counter(_listed(admin, matching.family, words, finds).values())
 
     def _watch(self, server: str, what: str, words: list[str], progress: tuple[BulkChange, int]) -> None:
         """Note how many of those that there were are changed so far, as long as that lasts."""
@@ -226,12 +225,31 @@ def _concerned(admin: AdminClient, what: str, words: list[str]) -> int:
     return Counts(_count(admin, CHANGES[what].family, words)).of(what)
 
 
-def _pages(admin: AdminClient, family: str, words: list[str], finds: ShownFinds | None) -> Iterator[list[Row]]:
-    """All jobs that match, some at a time. `finds` tells which of them may be found; None: all.
+def _listed(admin: AdminClient, family: str, words: list[str], finds: ShownFinds | None) -> dict[str, str]:
+    """The states of all jobs that match, by their handles. `finds` tells which of them may be found; None: all.
+
+    They are read before any is changed: a change takes long, and a server remembers a list for a minute only.
 
     Raises:
         ManagerError: too many would have to be looked into.
     """
+    there_are = 0 if finds is None else sum(_count(admin, family, []).values())
+    if there_are > MOST_JOBS:  # not those that were found: their number is private
+        raise ManagerError(
+            f"a text or a unique key is not looked for among {there_are:,} jobs, since some may be private, but among "
+            f"{MOST_JOBS:,} at most: choose a function without rules of privacy, or other conditions"
+        )
+    for left in reversed(range(_READINGS)):
+        try:
+            pages = _pages(admin, family, words, finds)
+            return {row["handle"]: row.get("state", "dead") for found in pages for row in found}
+        except AdminError as error:
+            if error.code != "UNKNOWN_CURSOR" or not left:
+                raise
+    raise AssertionError("the last reading has returned or raised")
+
+
+def _pages(admin: AdminClient, family: str, words: list[str], finds: ShownFinds | None) -> Iterator[list[Row]]:
     after: str | None = None
     while True:
         if finds is not None:

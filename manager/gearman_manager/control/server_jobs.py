@@ -39,8 +39,6 @@ _BATCHES: Final = "jobs/batches"
 _OF_JOBS: Final = ("jobs", "dead")
 #: What there can be one of, and the answer if there is none.
 _ONES: Final = {"jobs": "job", _BATCHES: "batch", "dead": "dead letter"}
-#: Jobs that one page may have the manager look into, for a text that a server has found in what may be private.
-MOST_LOOKS: Final = 2000
 DEFAULT_LINES: Final = 100
 _NO_SUCH: Final = (b"ERR UNKNOWN_JOB", b"ERR UNKNOWN_BATCH")
 
@@ -77,7 +75,7 @@ class ServerJobs:
         if server not in addresses:
             raise ManagerError(f"{server} is none of the job servers: {', '.join(addresses)}")
         words = [f"{name}={quote(value)}" for name, value in conditions.items() if name != "server" and value]
-        finds = ShownFinds(self._privacy, conditions.get("text", ""), conditions.get("unique", ""), MOST_LOOKS)
+        finds = ShownFinds(self._privacy, conditions.get("text", ""), conditions.get("unique", ""))
         try:
             with self.servers.connected(server) as admin:
                 if family in _OF_JOBS and finds.needs_looks(conditions.get("function")):

@@ -21,7 +21,7 @@ MAX_LINES: Final = 1000
 TEXTS: Final = (b"function", b"tag", b"key", b"unique", b"text")
 CONDITIONS: Final = (*TEXTS, b"older", b"since", b"until")
 #: The names of all conditions; each command allows some of them.
-_ALL: Final = frozenset({*CONDITIONS, b"state", b"limit", b"after"})
+_ALL: Final = frozenset({*CONDITIONS, b"state", b"limit", b"looks", b"after"})
 
 
 class CommandError(Exception):
@@ -76,6 +76,8 @@ class Arguments:
     since: float = 0.0
     until: float = math.inf
     limit: int = DEFAULT_LINES
+    #: The number of entries, matching or not, behind which a page ends; None: as many as the server likes.
+    looks: int | None = None
     #: The cursor of a page.
     after: bytes | None = None
 
@@ -115,7 +117,9 @@ def _set(arguments: Arguments, name: bytes, value: bytes) -> None:
     elif name == b"until":
         arguments.until = _seconds(name, value)
     elif name == b"limit":
-        arguments.limit = max(1, min(_whole(value), MAX_LINES))
+        arguments.limit = max(1, min(_whole(name, value), MAX_LINES))
+    elif name == b"looks":
+        arguments.looks = max(1, _whole(name, value))
     elif name == b"text" and not value:
         raise CommandError(b"INVALID_ARGUMENTS", b"text= takes a text to look for")
     else:
@@ -132,7 +136,7 @@ def _seconds(name: bytes, text: bytes) -> float:
     return seconds
 
 
-def _whole(text: bytes) -> int:
+def _whole(name: bytes, text: bytes) -> int:
     if not text.isdigit() or len(text) > 9:
-        raise CommandError(b"INVALID_ARGUMENTS", b"limit= takes a whole number")
+        raise CommandError(b"INVALID_ARGUMENTS", b"%s= takes a whole number" % name)
     return int(text)

@@ -81,7 +81,7 @@ class JobCommands:
         ).execute
 
     def _list(self, session: Session, words: list[bytes]) -> bytes:
-        arguments = parse_arguments(words, (*_SELECTION, b"limit", b"after"))
+        arguments = parse_arguments(words, (*_SELECTION, b"limit", b"looks", b"after"))
         search = arguments.search()
         matches = self._matcher(arguments, search)
 

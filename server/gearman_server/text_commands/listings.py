@@ -64,7 +64,7 @@ class Listings:
             number, listing, start = self._last_number, list(handles), 0
         else:
             number, listing, start = self._found(arguments.after)
-        walk = Walk(listing, search, start, MAX_LOOKS)
+        walk = Walk(listing, search, start, MAX_LOOKS if arguments.looks is None else min(arguments.looks, MAX_LOOKS))
         lines: list[bytes] = []
 
         def look(handle: bytes) -> None:

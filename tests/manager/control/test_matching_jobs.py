@@ -19,6 +19,7 @@ from gearman_manager.control.bulk_changes import BulkChange, BulkChanges, Report
 from gearman_manager.control.matching_jobs import Matching, MatchingJobs
 from gearman_manager.control.server_access import command_lines
 from gearman_manager.control.server_jobs import ServerJobs
+from gearman_manager.control.shown_finds import PAGE_JOBS
 from gearman_manager.errors import ManagerError, NotFound, NotNow, Unreachable
 from gearman_manager.privacy import FunctionPrivacy, Privacy
 
@@ -201,6 +202,80 @@ def test_a_text_does_not_find_what_is_private(servers: Servers) -> None:
     assert [handle for handle in servers.listed("jobs") if handle in all_hidden] == all_hidden
 
 
+def test_nor_do_the_pages_of_very_many_jobs_tell_of_it(servers: Servers) -> None:
+    """A text that very many have, but where it is private, is like one that none has."""
+    servers.privacy.use(
+        {"f": FunctionPrivacy(("password",)), "g": FunctionPrivacy(shows_workloads=False)}, FunctionPrivacy()
+    )
+    servers.submit(PAGE_JOBS, workload=PRIVATE)
+    servers.submit(PAGE_JOBS, "g", workload=PRIVATE)
+    last = servers.submit(2, "h", workload=PRIVATE)
+
+    def pages(text: str) -> list[tuple[list[str], tuple[int, int] | None]]:
+        there_are, position = [], {"server": str(servers.addresses[0])}
+        while position.get("server") == str(servers.addresses[0]):
+            page = servers.jobs.page("jobs", {"text": text, "limit": "1", **position})
+            looked = (page["looked"], page["of"]) if "looked" in page else None
+            there_are.append(([row["handle"] for row in page["jobs"]], looked))
+            position = page["next"] or {}
+        return there_are
+
+    of = servers.jobs.page("jobs", {"limit": "1"})["of"]  # with those of former tests that are being stopped
+    empty: list[str] = []
+    assert pages("hunter3") == [(empty, (PAGE_JOBS, of)), (empty, (2 * PAGE_JOBS, of)), (empty, None)]
+    first_pages = pages("hunter3")[:2]
+    assert pages("hunter2") == [*first_pages, ([last[0]], (of - 1, of)), ([last[1]], None)]
+    assert servers.matching.count(servers.look("jobs", "text=hunter2")).by_state == {"waiting": 2}
+
+
+def test_an_older_server_is_searched_to_the_end(servers: Servers) -> None:
+    servers.privacy.use({}, FunctionPrivacy(("password",)))
+    [handle] = servers.submit(1, workload=PRIVATE)
+
+    class Old(socketserver.StreamRequestHandler):
+        """Knows no `looks`."""
+
+        def handle(self) -> None:
+            for line in self.rfile:
+                is_refused = b"looks=" in line or b"asleep" in line
+                refusal = b"ERR INVALID_ARGUMENTS a+list+takes+conditions\r\n"
+                self.wfile.write(refusal if is_refused else servers.servers[0].text(line.strip()))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Old) as old:
+        threading.Thread(target=old.serve_forever, daemon=True).start()
+        address = Address("127.0.0.1", old.server_address[1])
+        jobs = ServerJobs(lambda: [address], privacy=servers.privacy)
+        assert [row["handle"] for row in jobs.page("jobs", {"text": "bob", "state": "waiting"})["jobs"]] == [handle]
+        with pytest.raises(ManagerError, match="a list takes conditions"):
+            jobs.page("jobs", {"text": "bob", "state": "asleep"})
+        old.shutdown()
+
+
+def test_a_list_that_the_server_has_forgotten_is_read_anew_before_anything_is_changed(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching_jobs, "_PAGE_LINES", 2)
+
+    class Disturbed(Privacy):
+        """Others begin lists while the manager looks at a job for the first time."""
+
+        others = 5
+
+        def of(self, function: str) -> FunctionPrivacy:
+            while self.others:
+                self.others -= 1
+                servers.servers[0].text(b"jobs list limit=1")
+            return super().of(function)
+
+    privacy = Disturbed()
+    privacy.use({}, FunctionPrivacy(("password",)))
+    servers.submit(5, workload=PRIVATE)
+    looked = servers.look("jobs", "text=bob")
+    change = BulkChange("jobs cancel", "", 5)
+    MatchingJobs(servers.jobs.servers, privacy).change("cancel", looked, change)
+    assert (privacy.others, change.done, change.problems) == (0, 5, [])
+
+
 def test_nor_do_letters_and_unique_keys(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     servers.privacy.use({}, FunctionPrivacy(("password",)))
     letters = servers.bury(3, workload=PRIVATE)
@@ -209,9 +284,10 @@ def test_nor_do_letters_and_unique_keys(servers: Servers, monkeypatch: pytest.Mo
     assert servers.change("retry", servers.look("dead", "text=hunter2"), 0) == outcome(0)
     looked = servers.look("dead", "text=bob")
     with monkeypatch.context() as few:
-        few.setattr(matching_jobs, "MOST_LOOKS", 2)
-        with pytest.raises(ManagerError, match="text: it stands in too many jobs"):
-            servers.matching.count(looked)
+        few.setattr(matching_jobs, "MOST_JOBS", 2)
+        for guess in (looked, servers.look("dead", "text=nobody")):  # whatever is found
+            with pytest.raises(ManagerError, match="not looked for among 3 jobs"):
+                servers.matching.count(guess)
     assert servers.matching.count(looked).of("drop") == 3
     assert servers.change("drop", looked, 3) == outcome(3)
     with servers.client(servers.addresses[0]) as client:

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
-from gearman_client.extensions import SUBMIT_JOB_WITH, WORK_FAILURE
+from gearman_client.extensions import WORK_FAILURE
 from gearman_client.packet import PacketType, encode_request
 from gearman_server.jobs.access import THIS_MACHINE
-from gearman_server.jobs.policies import FunctionPolicy, KeyPolicy, Rate
+from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.options.text_search import READ_BYTES
 from gearman_server.text_commands import listings
 from gearman_server.text_commands.arguments import MAX_LINES
 from gearman_server.text_commands.walk import LOOKS, STEP_BYTES
 
-from ..broker_harness import BrokerHarness, Peer
+from ..broker_harness import BrokerHarness
 from ..server_process import ServerProcess
 
 #: What is read of a long workload.
@@ -242,6 +242,8 @@ def test_only_administrators_can_purge(make_broker: Callable[..., BrokerHarness]
         (b"jobs list after=7.1", b"UNKNOWN_CURSOR"),
         (b"jobs list after=7.1.9", b"UNKNOWN_CURSOR"),
         (b"jobs list text=", b"INVALID_ARGUMENTS"),
+        (b"jobs list looks=few", b"INVALID_ARGUMENTS"),
+        (b"jobs count looks=1", b"INVALID_ARGUMENTS"),
         (b"jobs list since=yesterday", b"INVALID_ARGUMENTS"),
         (b"jobs purge since=1", b"INVALID_ARGUMENTS"),
         (b"jobs show H:x:1", b"UNKNOWN_JOB"),
@@ -342,6 +344,17 @@ def test_long_searches_are_made_in_steps_and_a_cursor_says_where_they_stopped(
     assert operator.text(b"jobs list text=needle after=" + answer.split()[1]).startswith(b"ERR UNKNOWN_CURSOR ")
 
 
+def test_a_page_ends_behind_so_many_jobs_as_it_is_to_look_at(broker: BrokerHarness) -> None:
+    handles = [submit(broker, workload=b"needle" if number in (0, 1, 4) else b"hay") for number in range(5)]
+    operator = broker.peer()
+    assert operator.text(b"jobs list text=straw looks=2") == b"next\t1.2.5\n.\n"
+    for looks, found in ((2, handles[:2]), (4, handles[:2]), (5, [handles[0], handles[1], handles[4]])):
+        rows = operator.text(b"jobs list text=needle looks=%d" % looks).split(b"\n")[:-2]
+        assert [row.split(b"\t")[0] for row in rows if not row.startswith(b"next")] == found
+    answer = operator.text(b"jobs list text=needle looks=4 limit=1")
+    assert answer.endswith(b"\nnext\t5.1.5\n.\n")
+
+
 def test_long_workloads_make_shorter_steps_and_pages_and_are_read_in_part(
     broker: BrokerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,49 +370,3 @@ def test_long_workloads_make_shorter_steps_and_pages_and_are_read_in_part(
     assert operator.take_bytes().startswith(b"waiting\t1\n")
     assert operator.text(b"jobs list text=needle").startswith(b"next\t")
     assert handles_of(broker, b"text=needle") == [found]
-
-
-# --- jobs keys
-
-
-def submit_with_keys(client: Peer, *keys: bytes) -> None:
-    for key in keys:
-        client.ask(SUBMIT_JOB_WITH, b"f", b"", b"background=1", b"key=" + key, b"", b"w")
-
-
-def test_keys_are_listed_with_what_holds_them(broker: BrokerHarness) -> None:
-    rules = KeyPolicy(max_running=1, rate=Rate(2, 60.0))
-    broker.broker.use_policies({b"f": FunctionPolicy(keys=rules)})
-    client, worker = broker.peer(), broker.worker(b"f")
-    submit_with_keys(client, b"a", b"b b", b"b b", b"b b", b"c", b"c", b"c", b"c")
-    running = [worker.grab_handle() for _ in range(3)]  # one of each
-    worker.send(PacketType.WORK_COMPLETE, running[2], b"")
-    running[2] = worker.grab_handle()
-    worker.send(PacketType.WORK_COMPLETE, running[2], b"")
-    worker.send(WORK_FAILURE, running[0], b"throttle", b"9000", b"key", b"", b"")
-    broker.advance(1.0)
-    told = b"b b\t2\t1\t0\tmax_running\t\nc\t2\t0\t0\trate\t59.000\na\t1\t0\t0\tthrottled\t8.000\n.\n"
-    assert client.text(b"jobs keys f") == told
-    assert client.text(b"jobs keys function=f") == told
-    first = client.text(b"jobs keys f limit=2")
-    assert first.startswith(b"b b\t2\t1\t0\tmax_running\t\nc\t")
-    cursor = first.splitlines()[2].removeprefix(b"next\t")
-    assert client.text(b"jobs keys f after=" + cursor) == b"a\t1\t0\t0\tthrottled\t8.000\n.\n"
-    broker.advance(60.0)
-    assert client.text(b"jobs keys f").splitlines()[1:3] == [b"c\t2\t0\t1\t\t", b"a\t1\t0\t1\t\t"]
-
-
-def test_keys_of_a_fair_function_show_their_running_jobs_too(broker: BrokerHarness) -> None:
-    broker.broker.use_policies({b"f": FunctionPolicy(keys=KeyPolicy(is_fair=True))})
-    client, worker = broker.peer(), broker.worker(b"f")
-    submit_with_keys(client, b"a", b"a", b"a")
-    worker.grab()
-    assert client.text(b"jobs keys f") == b"a\t2\t1\t2\t\t\n.\n"
-
-
-def test_a_function_without_keys_has_no_list_of_them(broker: BrokerHarness) -> None:
-    client = broker.worker(b"f")
-    assert client.text(b"jobs keys").startswith(b"ERR INVALID_ARGUMENTS jobs+keys+FUNCTION")
-    assert client.text(b"jobs keys f g").startswith(b"ERR INVALID_ARGUMENTS")
-    assert client.text(b"jobs keys g").startswith(b"ERR UNKNOWN_FUNCTION")
-    assert client.text(b"jobs keys f").startswith(b"ERR NO_KEYS Keys+mean+nothing+to+this+function")
