@@ -295,6 +295,7 @@ class Listener:
         self.close_listeners()
         for connection in list(self._connections.values()):
             connection.close("the server is ending")
+        self._chores.are_last = True
         while self._chores:
             self._do_chore()
         self._pass_watcher.stop()

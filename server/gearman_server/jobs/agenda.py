@@ -27,6 +27,9 @@ class Chores(deque[Iterator[None]]):
     Each is an iterator that does its next step when it is asked for the next item.
     """
 
+    #: Whether the server ends, and does at once what is left: searches that may take minutes give up.
+    are_last = False
+
     def start(self, steps: Iterator[None]) -> None:
         """Do the first step now, and each of the others in its turn, when `step` is called."""
         for _ in steps:

@@ -254,6 +254,11 @@ class Session:
         self._holds -= 1
 
     @property
+    def is_closed(self) -> bool:
+        """Whether the connection is gone, so that nobody reads an answer."""
+        return self.reply is _vanish
+
+    @property
     def is_held(self) -> bool:
         """Whether a request takes many turns and is not over."""
         return self._holds > 0

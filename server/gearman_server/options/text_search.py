@@ -9,6 +9,10 @@ from typing import Final
 
 #: The part of each text that is read: what `jobs show` shows of a workload.
 READ_BYTES: Final = 64 * 1024
+#: What is read for one page of a list: a tenth of a second. A cursor says how far it has come.
+MAX_PAGE_BYTES: Final = 64 * 1024 * 1024
+#: The longest text to look for: CPython compares all of it at each place of a text of up to 2,500 bytes, if it has to.
+MAX_TEXT_BYTES: Final = 256
 
 
 class TextSearch:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
-from gearman_server.options.text_search import TextSearch
+from gearman_server.options.text_search import MAX_TEXT_BYTES, TextSearch
 
 if TYPE_CHECKING:
     from gearman_server.jobs.session import Session
@@ -120,8 +120,8 @@ def _set(arguments: Arguments, name: bytes, value: bytes) -> None:
         arguments.limit = max(1, min(_whole(name, value), MAX_LINES))
     elif name == b"looks":
         arguments.looks = max(1, _whole(name, value))
-    elif name == b"text" and not value:
-        raise CommandError(b"INVALID_ARGUMENTS", b"text= takes a text to look for")
+    elif name == b"text" and not 0 < len(value) <= MAX_TEXT_BYTES:
+        raise CommandError(b"INVALID_ARGUMENTS", b"text= takes a text of 1 to %d bytes to look for" % MAX_TEXT_BYTES)
     else:
         setattr(arguments, name.decode(), value)
 

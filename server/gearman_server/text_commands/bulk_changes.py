@@ -1,34 +1,48 @@
-"""Changes that an administrator orders for very many jobs, made a few at a time, so that nobody else waits. Pure.
+"""Changes that an administrator orders for very many jobs, and looks at them, made a few at a time, so that nobody else
+waits. Pure.
 
-The answer leaves once all are made; until then no later request of the connection is carried out.
+The answer leaves once all are made; until then no later request of the connection is carried out. A look ends when
+nobody waits for it any more; a change goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.agenda import STEP
+from gearman_server.text_commands.arguments import CommandError
 from gearman_server.text_commands.walk import LOOKS, Walk
 
 if TYPE_CHECKING:
-    from gearman_server.jobs.agenda import Chores
+    from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.durability import Durability
     from gearman_server.jobs.session import Session
     from gearman_server.options.text_search import TextSearch
 
+#: Searches for a text that may be under way at once: together they may read many gigabytes, and each has a list of all
+#: handles.
+MAX_SEARCHES: Final = 8
+#: The answer to a further one.
+TOO_MANY_SEARCHES: Final = CommandError(b"TRY_AGAIN", b"%d searches for a text are under way" % MAX_SEARCHES)
+
 
 class LongChanges:
-    """Carries out changes that may be long."""
+    """Carries out changes and looks that may be long."""
 
-    def __init__(self, chores: Chores, touched: set[Session], durability: Durability) -> None:
-        self._chores = chores
+    def __init__(self, agenda: Agenda, touched: set[Session], durability: Durability) -> None:
+        self._agenda = agenda
+        self._chores = agenda.chores
         self._touched = touched
+        self._searches = 0
         #: For the answer to a change: empty if it follows once the change is written.
         self.once_written = durability.once_written
 
-    def start(self, session: Session, steps: Iterator[None], answer: Callable[[], bytes]) -> bytes:
-        """Make a change in steps. `answer` is called after the last one.
+    def start(
+        self, session: Session, steps: Iterator[None], answer: Callable[[], bytes], *, is_change: bool = True
+    ) -> bytes:
+        """Make a change, or just look at jobs, in steps. `answer` is called after the last one, unless it is about a
+        look and nobody waits for it any more.
 
         Returns the answer, empty if it follows later.
         """
@@ -40,11 +54,12 @@ class LongChanges:
                 yield from steps
             finally:
                 session.unhold()
-            answers.append(answer())
+            if is_change or not session.is_closed:
+                answers.append(answer())
 
         def to_the_answer() -> Iterator[None]:
             yield from to_the_end()
-            if is_late and answers[0]:
+            if is_late and answers and answers[0]:
                 session.reply(answers[0])
                 self._touched.add(session)
 
@@ -52,6 +67,39 @@ class LongChanges:
         self._chores.start(to_the_answer())
         is_late = not answers
         return answers[0] if answers else b""
+
+    def start_walk(
+        self,
+        session: Session,
+        walk: Walk,
+        look: Callable[[bytes], object],
+        answer: Callable[[], bytes],
+        *,
+        is_change: bool = False,
+    ) -> bytes:
+        """Call `look` with each handle of the walk, and `answer` after the last. Without a change both end with the
+        connection.
+
+        Returns the answer, empty if it follows later.
+
+        Raises:
+            CommandError: there are many searches for a text already.
+        """
+        is_search = walk.search is not None
+        if is_search and self._searches >= MAX_SEARCHES:
+            raise TOO_MANY_SEARCHES
+
+        def steps() -> Iterator[None]:
+            self._searches += is_search
+            try:
+                for _ in walk.steps(look, self._agenda.unix_time, STEP if is_change else LOOKS):
+                    yield
+                    if (session.is_closed and not is_change) or (self._chores.are_last and is_search):
+                        walk.stop()
+            finally:
+                self._searches -= is_search
+
+        return self.start(session, steps(), answer, is_change=is_change)
 
     def start_each(
         self,
@@ -66,6 +114,9 @@ class LongChanges:
         what reads the texts of the jobs, if anything does.
 
         Returns the answer, empty if it follows later.
+
+        Raises:
+            CommandError: there are many searches for a text already.
         """
         changed = 0
 
@@ -79,5 +130,4 @@ class LongChanges:
             number = b"OK %d\n" % changed
             return self.once_written(session, number) if changed else number
 
-        steps = Walk(handles, search).steps(look, STEP if tell is None else LOOKS)
-        return self.start(session, steps, answer)
+        return self.start_walk(session, Walk(handles, search), look, answer, is_change=tell is None)

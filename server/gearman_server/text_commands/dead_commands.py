@@ -112,12 +112,10 @@ class DeadCommands:
 
     def _change(self, session: Session, words: list[bytes], change: Callable[[bytes], bool]) -> bytes:
         handles, choice = self.selection(session, words)
-        if handles is not None:
-            return self._long_changes.start_each(session, handles, change)
         matches = self._finder(choice)
         return self._long_changes.start_each(
             session,
-            list(self._letters.by_handle),
+            list(self._letters.by_handle) if handles is None else handles,
             lambda handle: matches(handle) and change(handle),
             search=choice.has_text,
         )
@@ -152,8 +150,8 @@ class DeadCommands:
         return choice
 
     def selection(self, session: Session, words: list[bytes]) -> tuple[Sequence[bytes] | None, LetterChoice]:
-        """The letters to change: the given handles, or None for those that meet the conditions, or all with `all`. No
-        argument is an error."""
+        """The letters to change: the given handles, or None for all, as far as they meet the conditions. No argument is
+        an error."""
         if not self._allowed.allows(session.identity):
             raise NotAllowedError
         choice, arguments = self.choice(words)

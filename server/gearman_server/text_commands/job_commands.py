@@ -113,7 +113,7 @@ class JobCommands:
         def answer() -> bytes:
             return table({state.decode(): b"%d" % count for state, count in counts.items()})
 
-        return self._long_changes.start(session, Walk(list(self._jobs), search).steps(look), answer)
+        return self._long_changes.start_walk(session, Walk(list(self._jobs), search), look, answer)
 
     def _clock(self, _session: Session, _words: list[bytes]) -> bytes:
         """The clock by which `until=` is meant."""
@@ -127,7 +127,8 @@ class JobCommands:
         arguments = parse_arguments(words, _SELECTION)
         # A handle has a colon: a name that was meant to be a function's must not do.
         are_handles = bool(arguments.names) and all(b":" in name for name in arguments.names)
-        if not are_handles and arguments.names != ([] if arguments.has_texts else [b"all"]):
+        is_said = arguments.names == [b"all"] or (arguments.has_texts and not arguments.names)
+        if not are_handles and not is_said:
             expected = b"function=NAME, tag=TEXT, key=TEXT, unique=TEXT, text=TEXT, handles or all is expected"
             raise CommandError(b"INVALID_ARGUMENTS", expected)
         if arguments.state not in _WAITING:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from gearman_server.options.text_search import MAX_PAGE_BYTES
 from gearman_server.text_commands.arguments import CommandError
 from gearman_server.text_commands.walk import Walk
 
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from gearman_server.text_commands.arguments import Arguments
     from gearman_server.text_commands.bulk_changes import LongChanges
 
-#: The number of handles at which a page looks, and the bytes that it reads in a search for a text: a tenth of a second.
+#: The number of handles at which a page looks: a tenth of a second.
 MAX_LOOKS: Final = 100_000
-MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_OPEN: Final = 4
 #: How long a listing waits for the next request for a page.
 PATIENCE_S: Final = 60.0
@@ -55,7 +55,7 @@ class Listings:
 
         Raises:
             CommandError: the cursor is too old, too many other lists were begun since, or there never was such a one;
-                or the arguments have names.
+                or the arguments have names; or there are many searches for a text already.
         """
         if arguments.names:
             raise CommandError(b"INVALID_ARGUMENTS", b"a list takes conditions such as function=NAME")
@@ -71,7 +71,7 @@ class Listings:
             found = line(handle)
             if found is not None:
                 lines.append(found)
-            if len(lines) >= arguments.limit or (search is not None and search.read_bytes >= MAX_BYTES):
+            if len(lines) >= arguments.limit or (search is not None and search.read_bytes >= MAX_PAGE_BYTES):
                 walk.stop()
 
         def answer() -> bytes:
@@ -80,7 +80,7 @@ class Listings:
                 lines.append(b"next\t%d.%d.%d\n" % (number, walk.position, len(listing)))
             return b"".join(lines) + b".\n"
 
-        return self._long_changes.start(session, walk.steps(look), answer)
+        return self._long_changes.start_walk(session, walk, look, answer)
 
     def _found(self, cursor: bytes) -> tuple[int, list[bytes], int]:
         """The number of the listing at that cursor, its handles, and the position."""

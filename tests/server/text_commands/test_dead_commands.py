@@ -137,6 +137,15 @@ def test_many_letters_are_chosen_by_function_by_age_or_all(broker: BrokerHarness
 
 
 @pytest.mark.parametrize("command", [b"retry", b"drop"])
+def test_of_given_letters_those_are_changed_that_meet_the_conditions_too(broker: BrokerHarness, command: bytes) -> None:
+    one, other = kill(broker, workload=b"for Ann"), kill(broker, b"g")
+    line = b"dead %s %s %s H:gone:1 " % (command, one, other)
+    assert broker.peer().text(line + b"text=nothing") == broker.peer().text(line + b"older=1") == b"OK 0\n"
+    assert broker.peer().text(line + b"text=ann") == b"OK 1\n"
+    assert listed(broker) == [other]
+
+
+@pytest.mark.parametrize("command", [b"retry", b"drop"])
 def test_letters_that_came_after_a_moment_are_neither_counted_nor_changed(
     broker: BrokerHarness, command: bytes
 ) -> None:

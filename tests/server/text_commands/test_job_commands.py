@@ -251,7 +251,7 @@ def test_only_administrators_can_purge(make_broker: Callable[..., BrokerHarness]
         (b"jobs purge f", b"INVALID_ARGUMENTS"),
         (b"jobs purge function=f f", b"INVALID_ARGUMENTS"),
         (b"jobs purge function=f limit=1", b"INVALID_ARGUMENTS"),
-        (b"jobs purge function=f all", b"INVALID_ARGUMENTS"),
+        (b"jobs purge all f", b"INVALID_ARGUMENTS"),
         (b"jobs purge all state=running", b"INVALID_ARGUMENTS"),
         (b"jobs count state=idle", b"INVALID_ARGUMENTS"),
         (b"jobs count H:x:1", b"INVALID_ARGUMENTS"),
@@ -359,7 +359,7 @@ def test_long_workloads_make_shorter_steps_and_pages_and_are_read_in_part(
     broker: BrokerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = STEP_BYTES // len(BEGIN) * len(BEGIN)
-    monkeypatch.setattr(listings, "MAX_BYTES", most)
+    monkeypatch.setattr(listings, "MAX_PAGE_BYTES", most)
     for _ in range(most // len(BEGIN)):
         submit(broker, workload=BEGIN + b"needle")
     found = submit(broker, workload=b"needle" + BEGIN)
