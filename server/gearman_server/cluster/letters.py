@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -25,6 +25,8 @@ class LetterChoice:
     has_options: Callable[[bytes], bool] | None
     #: Told the workload, the error and the traceback; None: these do not matter.
     has_text: TextSearch | None
+    #: None: any.
+    handles: Collection[bytes] | None = None
 
 
 class Place(NamedTuple):
@@ -47,12 +49,22 @@ class LetterTable(Protocol):
     """Reads and changes the table. Each `answer` is called later; with None if the database does not answer."""
 
     def page(
-        self, choice: LetterChoice, after: Place | None, limit: int, answer: Callable[[LetterPage | None], None]
+        self,
+        choice: LetterChoice,
+        after: Place | None,
+        limit: int,
+        answer: Callable[[LetterPage | None], None],
+        is_awaited: Callable[[], bool],
     ) -> None:
-        """Some of the letters behind a place."""
+        """Some of the letters behind a place. When the answer is not awaited any more, it is None."""
 
-    def choose(self, choice: LetterChoice, answer: Callable[[list[bytes] | None], None]) -> None:
-        """The handles of all letters that meet the conditions."""
+    def choose(
+        self,
+        choice: LetterChoice,
+        answer: Callable[[list[bytes] | None], None],
+        is_awaited: Callable[[], bool] = ...,
+    ) -> None:
+        """The handles of all letters that meet the conditions. The caller bounds the number of `choice.handles`."""
 
     def get(self, handles: Sequence[bytes], answer: Callable[[list[DeadLetter] | None], None]) -> None:
         """Those of the letters that exist."""

@@ -6,7 +6,7 @@ sees to them: those that are too many are found by one statement, so that two se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, delete, func, or_, select
 
 from gearman_server.cluster.letters import LetterChoice, LetterPage, Place
 from gearman_server.jobs.dead_letters import OVERHEAD_BYTES, DeadLetter
-from gearman_server.options.text_search import READ_BYTES
+from gearman_server.options.text_search import MAX_PAGE_BYTES, READ_BYTES
 from gearman_server.sharing.directory import ids_of
 from gearman_server.stores.letters_table import LETTERS, letter_of_row, read_letters_of
 
@@ -54,6 +54,32 @@ _SIZE: Final = (
 )
 
 
+class _Wanted(NamedTuple):
+    """What is read of letters."""
+
+    columns: Sequence[Any]
+    #: Makes it of a row.
+    made: Callable[[dict[str, Any]], Any]
+
+
+class _Portion(NamedTuple):
+    """The letters that were found by one question, the oldest first."""
+
+    found: list[Any]
+    #: How many letters were looked at.
+    looks: int
+    #: The place behind which the next portion begins; None: there are no more letters.
+    behind: Place | None
+
+
+def _line_of(row: dict[str, Any]) -> tuple[DeadLetter, int]:
+    return letter_of_row(row), int(row["workload_bytes"])
+
+
+_LINES: Final = _Wanted(_LINE, _line_of)
+_HANDLES: Final = _Wanted(_HANDLE, lambda row: bytes(row["handle"]))
+
+
 class SharedLetters:
     """A `LetterTable`."""
 
@@ -63,14 +89,60 @@ class SharedLetters:
         self.insert = insert
 
     def page(
-        self, choice: LetterChoice, after: Place | None, limit: int, answer: Callable[[LetterPage | None], None]
+        self,
+        choice: LetterChoice,
+        after: Place | None,
+        limit: int,
+        answer: Callable[[LetterPage | None], None],
+        is_awaited: Callable[[], bool],
     ) -> None:
         """Some of the letters behind a place."""
-        self._reader.ask(partial(_page, choice=choice, after=after, limit=limit), answer)
+        found: list[tuple[DeadLetter, int]] = []
+        looks = 0
 
-    def choose(self, choice: LetterChoice, answer: Callable[[list[bytes] | None], None]) -> None:
+        def take(portion: _Portion | None) -> None:
+            nonlocal looks
+            if portion is None or not is_awaited():
+                answer(None)
+                return
+            found.extend(portion.found)
+            looks += portion.looks
+            search = choice.has_text
+            is_long = looks >= _MAX_LOOKS or (search is not None and search.read_bytes >= MAX_PAGE_BYTES)
+            if portion.behind is None or len(found) == limit or is_long:
+                answer(LetterPage(found, portion.behind))
+            else:
+                ask(portion.behind)
+
+        def ask(place: Place | None) -> None:
+            most = limit - len(found)
+            self._reader.ask(partial(_portion, choice=choice, after=place, wanted=_LINES, most=most), take)
+
+        ask(after)
+
+    def choose(
+        self,
+        choice: LetterChoice,
+        answer: Callable[[list[bytes] | None], None],
+        is_awaited: Callable[[], bool] = lambda: True,
+    ) -> None:
         """The handles of all letters that meet the conditions."""
-        self._reader.ask(partial(_choose, choice=choice), answer)
+        found: list[bytes] = []
+
+        def take(portion: _Portion | None) -> None:
+            if portion is None or not is_awaited():
+                answer(None)
+                return
+            found.extend(portion.found)
+            if portion.behind is None:
+                answer(found)
+            else:
+                ask(portion.behind)
+
+        def ask(place: Place | None) -> None:
+            self._reader.ask(partial(_portion, choice=choice, after=place, wanted=_HANDLES), take)
+
+        ask(None)
 
     def get(self, handles: Sequence[bytes], answer: Callable[[list[DeadLetter] | None], None]) -> None:
         """Those of the letters that exist."""
@@ -116,6 +188,8 @@ def _delete(connection: Connection, ids: Sequence[int]) -> int:
 
 def _conditions(choice: LetterChoice, after: Place | None) -> list[Any]:
     conditions: list[Any] = []
+    if choice.handles is not None:
+        conditions.append(_c.id.in_(ids_of(list(choice.handles))))
     if choice.function is not None:
         conditions.append(_c.function_name == choice.function)
     if choice.unique is not None:
@@ -130,24 +204,29 @@ def _conditions(choice: LetterChoice, after: Place | None) -> list[Any]:
     return conditions
 
 
-def _rows(
-    connection: Connection, choice: LetterChoice, after: Place | None, columns: Sequence[Any]
-) -> Iterator[tuple[dict[str, Any], bool]]:
-    """The letters behind a place that meet the conditions that the database understands, the oldest first; beside each
-    whether it meets the others too."""
-    read = [*columns, *_TEXTS] if choice.has_text is not None else [*columns]
+def _portion(
+    connection: Connection, choice: LetterChoice, after: Place | None, wanted: _Wanted, most: int | None = None
+) -> _Portion:
+    """The letters of one statement behind a place, at most so many: each portion is a question of its own, which has
+    its own time, and others have theirs in between."""
+    read = [*wanted.columns, *_TEXTS] if choice.has_text is not None else [*wanted.columns]
     at_once = _ROWS_AT_ONCE if choice.has_text is None else _TEXTS_AT_ONCE
-    while True:
-        query = select(*read).where(*_conditions(choice, after)).order_by(_c.died_at, _c.id).limit(at_once)
-        rows = [dict(row) for row in connection.execute(query).mappings()]
-        for row in rows:
-            yield row, _is_meant(choice, row)
-        if len(rows) < at_once:
-            return
-        after = _place_of(rows[-1])
+    # There is no index on this order. The texts of letters that follow later are not read for finding the first ones.
+    first = select(_c.id).where(*_conditions(choice, after)).order_by(_c.died_at, _c.id).limit(at_once + 1).subquery()
+    query = select(*read).select_from(LETTERS.join(first, first.c.id == _c.id)).order_by(_c.died_at, _c.id)
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    found: list[Any] = []
+    for looks, row in enumerate(rows[:at_once], 1):
+        if _is_meant(choice, row):
+            found.append(wanted.made(row))
+        if len(found) == most or looks == at_once:
+            return _Portion(found, looks, _place_of(row) if looks < len(rows) else None)
+    return _Portion(found, len(rows), None)
 
 
 def _is_meant(choice: LetterChoice, row: Mapping[str, Any]) -> bool:
+    if choice.handles is not None and bytes(row["handle"]) not in choice.handles:
+        return False
     if choice.has_options is not None and not choice.has_options(bytes(row["options"] or b"")):
         return False
     return choice.has_text is None or choice.has_text(
@@ -157,21 +236,6 @@ def _is_meant(choice: LetterChoice, row: Mapping[str, Any]) -> bool:
 
 def _place_of(row: Mapping[str, Any]) -> Place:
     return Place(row["died_at"], int(row["id"]))
-
-
-def _page(connection: Connection, choice: LetterChoice, after: Place | None, limit: int) -> LetterPage:
-    found: list[tuple[DeadLetter, int]] = []
-    rows = _rows(connection, choice, after, _LINE)
-    for looks, (row, is_meant) in enumerate(rows, 1):
-        if is_meant:
-            found.append((letter_of_row(row), int(row["workload_bytes"])))
-        if len(found) == limit or looks == _MAX_LOOKS:
-            return LetterPage(found, _place_of(row) if next(rows, None) else None)
-    return LetterPage(found, None)
-
-
-def _choose(connection: Connection, choice: LetterChoice) -> list[bytes]:
-    return [bytes(row["handle"]) for row, is_meant in _rows(connection, choice, None, _HANDLE) if is_meant]
 
 
 def _get(connection: Connection, handles: Sequence[bytes]) -> list[DeadLetter]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gearman_server.cluster.letters import LetterPage, LetterTable, Place
+from gearman_server.cluster.letters import LetterChoice, LetterPage, LetterTable, Place
 from gearman_server.text_commands.arguments import CommandError, Subcommands
+from gearman_server.text_commands.bulk_changes import MAX_SEARCHES, TOO_MANY_SEARCHES
 from gearman_server.text_commands.tables import table
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class SharedDeadCommands:
         """`commands` are those of a server that has its letters to itself; `expected` is the refusal of others."""
         self._commands = commands
         self._letters = letters
+        self._searches = 0
         handlers = {
             b"list": self._list,
             b"show": self._show,
@@ -45,13 +48,17 @@ class SharedDeadCommands:
         }
         self.execute = Subcommands(expected, handlers).execute
 
-    def _later(self, session: Session, act: Callable[[Send], None]) -> bytes:
+    def _later(self, session: Session, act: Callable[[Send], None], *, is_search: bool = False) -> bytes:
         """Act once all that this server has done so far is in the table."""
+        if is_search and self._searches >= MAX_SEARCHES:
+            raise TOO_MANY_SEARCHES
+        self._searches += is_search
         durability = self._commands.durability
         session.hold()
         fill = durability.withhold(session)
 
         def send(answer: bytes) -> None:
+            self._searches -= is_search
             session.unhold()
             fill(answer)
 
@@ -65,9 +72,11 @@ class SharedDeadCommands:
         after = None if arguments.after is None else _place(arguments.after)
 
         def act(send: Send) -> None:
-            self._letters.page(choice, after, arguments.limit, lambda page: send(self._page(page)))
+            self._letters.page(
+                choice, after, arguments.limit, lambda page: send(self._page(page)), lambda: not session.is_closed
+            )
 
-        return self._later(session, act)
+        return self._later(session, act, is_search=choice.has_text is not None)
 
     def _page(self, page: LetterPage | None) -> bytes:
         if page is None:
@@ -92,10 +101,12 @@ class SharedDeadCommands:
 
         def act(send: Send) -> None:
             self._letters.choose(
-                choice, lambda found: send(_UNREADABLE if found is None else self._commands.counted(len(found)))
+                choice,
+                lambda found: send(_UNREADABLE if found is None else self._commands.counted(len(found))),
+                lambda: not session.is_closed,
             )
 
-        return self._later(session, act)
+        return self._later(session, act, is_search=choice.has_text is not None)
 
     def _retry(self, session: Session, words: list[bytes]) -> bytes:
         self._commands.check_revival()
@@ -108,13 +119,25 @@ class SharedDeadCommands:
         handles, choice = self._commands.selection(session, words)
 
         def act(send: Send) -> None:
-            answer = partial(_change_all, change, at_once, send)
             if handles is None:
-                self._letters.choose(choice, answer)
+                self._letters.choose(choice, partial(_change_all, change, at_once, send))
             else:
-                answer(handles)
+                _change_all(partial(self._change_those, choice, change), at_once, send, handles)
 
-        return self._later(session, act)
+        return self._later(session, act, is_search=choice.has_text is not None)
+
+    def _change_those(
+        self, choice: LetterChoice, change: _Change, handles: Sequence[bytes], answer: Callable[[int | None], None]
+    ) -> None:
+        """Change those of the given letters that meet the conditions too."""
+
+        def go_on(found: list[bytes] | None) -> None:
+            if found:
+                change(found, answer)
+            else:
+                answer(None if found is None else 0)
+
+        self._letters.choose(replace(choice, handles=frozenset(handles)), go_on)
 
     def _revive(self, handles: Sequence[bytes], answer: Callable[[int | None], None]) -> None:
         """Revive those of the letters that exist and that no other server revives."""

@@ -92,6 +92,8 @@ def test_letters_that_came_after_a_moment_are_neither_counted_nor_changed(pair: 
     assert listed(other, b"limit=2 text=boom") == listed(other, b"text=line%202") == [*early, *late]
     assert listed(other, b"unique=none") == listed(other, b"text=nothing") == []
     assert other.text(b"dead count text=w1") == b"dead\t1\n.\n"
+    assert other.text(b"dead drop %s text=nothing" % b" ".join(early)) == b"OK 0\n"
+    assert one.text(b"dead retry %s function=g" % b" ".join(early)) == b"OK 0\n"
     assert other.text(b"dead drop all until=" + moment) == b"OK 2\n"
     assert listed(one) == late
 
