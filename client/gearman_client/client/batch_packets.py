@@ -11,7 +11,7 @@ from gearman_client.address import Address
 from gearman_client.client.job_options import to_link
 from gearman_client.errors import ArgumentError, NotSupported
 from gearman_client.extensions import CLOSE_BATCH, END_BATCH, GET_BATCH, JOB_BATCHES_OPTION, OPEN_BATCH
-from gearman_client.job_pairs import MAX_BATCH_ID_BYTES
+from gearman_client.job_pairs import MAX_BATCH_ID_BYTES, MAX_PAIRS_BYTES
 from gearman_client.packet import PacketType, encode_request
 from gearman_client.text import to_argument, to_text
 
@@ -60,8 +60,15 @@ def open_packet(id: str | None, callbacks: Mapping[str, Any]) -> tuple[str, byte
         ArgumentError: an id or a callback that can't be.
     """
     name = uuid4().hex if id is None else id
-    pairs = [b"%s=%s" % (key.encode(), to_link(key, value)) for key, value in callbacks.items() if value is not None]
+    pairs = _callbacks(callbacks, is_traced=True)
+    if len(b"\0".join(pairs)) > MAX_PAIRS_BYTES:  # the server would refuse for a span what it takes without
+        pairs = _callbacks(callbacks, is_traced=False)
     return name, encode_request(OPEN_BATCH, to_id(name), *pairs)
+
+
+def _callbacks(callbacks: Mapping[str, Any], *, is_traced: bool) -> list[bytes]:
+    given = {key: value for key, value in callbacks.items() if value is not None}
+    return [b"%s=%s" % (key.encode(), to_link(key, value, is_traced=is_traced)) for key, value in given.items()]
 
 
 def to_id(name: str) -> bytes:

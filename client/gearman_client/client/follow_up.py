@@ -34,5 +34,13 @@ class FollowUp:
         paired = to_pairs({**options, "unique": unique}, None, background=False)
         pairs = [] if paired is None else split_pairs(paired.encoded.rstrip(b"\0"))
         key = b"" if unique is None else to_identifier(unique, "unique")
+        body = None if workload is None else to_body(workload)
+        context = [] if paired is None else paired.context
+        self._untraced = to_function(function), key, body, [pair for pair in pairs if pair not in context]
         #: As the server reads it.
-        self.encoded = encode_link(to_function(function), key, None if workload is None else to_body(workload), pairs)
+        self.encoded = encode_link(*self._untraced[:3], pairs)
+
+    @property
+    def untraced(self) -> bytes:
+        """The same without the context of the span in which it was made."""
+        return encode_link(*self._untraced)

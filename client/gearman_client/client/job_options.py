@@ -44,6 +44,9 @@ class Encoded(Protocol):
     @property
     def encoded(self) -> bytes: ...
 
+    @property
+    def untraced(self) -> bytes: ...
+
 
 Follower = str | Encoded
 
@@ -98,18 +101,22 @@ class JobRetries(TypedDict, total=False):
     retries: int
 
 
+Pair = tuple[bytes, bytes]
+
+
 class Pairs(NamedTuple):
     """The options of a submission for SUBMIT_JOB_WITH.
 
     encoded: the pairs with their end.
     names: the options that no other packet can carry; empty: a plain packet does nearly the same.
+    context: those of the pairs that are headers of the active span.
     """
 
     encoded: bytes
     names: Sequence[str]
+    context: Sequence[Pair]
 
 
-Pair = tuple[bytes, bytes]
 #: Of a program that traces its requests with OpenTelemetry, the module that knows the span which is active.
 _TRACING: Final = "opentelemetry.trace"
 _OWN: Final = (HEADER_PREFIX, b"key", b"submission")
@@ -152,9 +159,16 @@ def to_pairs(options: Mapping[str, Any], reducer: bytes | None, *, background: b
     if reducer is not None:
         pairs.append((b"reducer", reducer))
     encoded = _encoded(pairs + context)
-    if context and len(encoded) > MAX_PAIRS_BYTES:
-        encoded = _encoded(pairs)  # the server would refuse for them what it takes without
-    return Pairs(encoded, names)
+    if len(encoded) > MAX_PAIRS_BYTES:  # the server would refuse for a span what it takes without
+        encoded, context = _encoded(_untraced(pairs, options)), []
+    return Pairs(encoded, names, context)
+
+
+def _untraced(pairs: list[Pair], options: Mapping[str, Any]) -> list[Pair]:
+    """The pairs, but the jobs that are to follow bring no context of a span along either."""
+    others = [pair for pair in pairs if pair[0] not in (b"then", b"on_failure")]
+    links = [(name, link) for name in ("then", "on_failure") for link in _each(options.get(name) or ())]
+    return others + [(name.encode(), to_link(name, link, is_traced=False)) for name, link in links]
 
 
 def _encoded(pairs: list[Pair]) -> bytes:
@@ -301,8 +315,9 @@ def _headers(name: str, value: Any) -> Iterator[Pair]:
         )
 
 
-def to_link(name: str, value: Any) -> bytes:
-    """A job that is to follow, given as a function's name or a `FollowUp`.
+def to_link(name: str, value: Any, *, is_traced: bool = True) -> bytes:
+    """A job that is to follow, given as a function's name or a `FollowUp`, with the context of the span in which that
+    was made, unless it is not to be traced.
 
     Raises:
         ArgumentError: it is neither.
@@ -312,18 +327,22 @@ def to_link(name: str, value: Any) -> bytes:
             return encode_link(to_function(value))
         except ArgumentError as error:
             raise ArgumentError(f"{name} {value!r}: {error}") from None
-    encoded = getattr(value, "encoded", None)
+    encoded = getattr(value, "encoded" if is_traced else "untraced", None)
     if not isinstance(encoded, bytes):
         raise ArgumentError(f"{name} {value!r}: expected the name of a function, or a FollowUp")
     return encoded
 
 
 def _links(name: str, value: Any) -> Iterator[Pair]:
-    links = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    links = _each(value)
     if len(links) > MAX_LINKS:
         raise ArgumentError(f"{name}: {len(links)} are given, at most {MAX_LINKS} are allowed")
     for link in links:
         yield name.encode(), to_link(name, link)
+
+
+def _each(links: Any) -> Sequence[Any]:
+    return links if isinstance(links, Sequence) and not isinstance(links, str) else [links]
 
 
 def _link(name: str, value: Any) -> Iterator[Pair]:

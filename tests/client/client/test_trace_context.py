@@ -17,6 +17,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_s
 from opentelemetry.trace.span import TraceState
 
 from gearman_client import Address, AsyncClient, Client, FollowUp, ServerError, WorkerJob
+from gearman_client.client.batch_packets import open_packet
 from gearman_client.client.job_options import to_pairs, trace_context
 from gearman_client.job_pairs import MAX_HEADERS, MAX_PAIRS_BYTES
 
@@ -99,19 +100,13 @@ def test_a_foreign_server_gets_the_job_without_it(
 
 
 def test_the_state_of_the_trace_goes_along_once_and_what_has_no_room_does_not() -> None:
-    state, chain = TraceState([("vendor", "x")]), {"then": [FollowUp("f", b"w" * 16_300)] * 4}
+    state = TraceState([("vendor", "x")])
     with use_span(NonRecordingSpan(SpanContext(1, 2, False, TraceFlags(0), state))):
         wanted = {"traceparent": f"00-{1:032x}-{2:016x}-00", "tracestate": "vendor=x"}
         assert trace_context() == wanted
         full = to_pairs({"headers": {f"h{number}": "x" for number in range(MAX_HEADERS)}}, None, background=True)
         assert full is not None
         assert b"traceparent" not in full.encoded
-        # The server takes no more bytes of options than these have without the headers.
-        for key_bytes in (1, 150):
-            long = to_pairs(chain | {"key": "k" * key_bytes}, None, background=True)
-            assert long is not None
-            assert len(long.encoded) <= MAX_PAIRS_BYTES
-            assert (b"traceparent" in long.encoded) is (key_bytes == 1)
         own = to_pairs({"headers": {"tracestate": "mine=1"}}, None, background=True)
         assert own is not None
         assert sorted(pair for pair in own.encoded.split(b"\0") if pair.startswith(b"header:")) == [
@@ -120,6 +115,31 @@ def test_the_state_of_the_trace_goes_along_once_and_what_has_no_room_does_not() 
         ]
     assert trace_context() == {}
     assert to_pairs({}, None, background=True) is None
+
+
+def test_options_that_fit_without_a_span_fit_with_one() -> None:
+    def chain() -> list[FollowUp]:
+        return [FollowUp("f", b"w" * 16_300, headers={"own": "x"}) for _ in range(4)]
+
+    def encoded(**options: Any) -> bytes:
+        pairs = to_pairs(options, None, background=True)
+        assert pairs is not None
+        assert len(pairs.encoded) <= MAX_PAIRS_BYTES
+        return pairs.encoded
+
+    def opened(workload_bytes: int) -> bytes:
+        _, packet = open_packet("b", {"on_complete": FollowUp("f", b"w" * workload_bytes), "on_success": "f"})
+        return packet
+
+    outside, untraced = chain(), encoded(then=chain(), key="k" * 150)
+    with active_span() as header:
+        assert encoded(then=outside, key="k").count(header.encode()) == 1
+        assert encoded(then=outside, key="k" * 150) == untraced  # without room for the job's own headers
+        # Those that are to follow, if they are made within the span, have its headers too.
+        assert encoded(then=chain()[:2], on_failure=FollowUp("f")).count(header.encode()) == 4
+        assert encoded(then=chain(), key="k" * 150) == untraced
+        assert opened(1).count(header.encode()) == 1
+        assert opened(MAX_PAIRS_BYTES - 100).count(header.encode()) == 0
 
 
 def test_a_program_without_it_does_not_import_it() -> None:
