@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Marks that are this far in the future come from a clock that was wrong.
 ABSURD_S: Final = 86_400.0
+#: Before the schedule's name in the tag of its jobs. No client may give a job such a tag.
+TAG_PREFIX: Final = b"schedule:"
 
 
 class Missed(Enum):

@@ -1,16 +1,21 @@
-"""The options that functions allow their jobs. Pure."""
+"""The options that functions allow their jobs, and that clients may give them. Pure."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gearman_client.extensions import INVALID_OPTION
 from gearman_server.errors import RefusedError
 from gearman_server.jobs.functions import check_function_name
+from gearman_server.jobs.schedule_rules import TAG_PREFIX
 
 if TYPE_CHECKING:
     from gearman_server.jobs.functions import Functions
     from gearman_server.options.job_options import Link
+
+
+_FORGED: Final = b"\0tag=" + TAG_PREFIX
+_ONLY_SCHEDULES: Final = b"tag: only jobs of schedules have one that begins with " + TAG_PREFIX
 
 
 class Allowance:
@@ -19,12 +24,15 @@ class Allowance:
     def __init__(self, functions: Functions) -> None:
         self._functions = functions
 
-    def check(self, name: bytes, names: frozenset[str]) -> None:
-        """Refuse options that the function does not allow.
+    def check(self, name: bytes, names: frozenset[str], pairs: bytes) -> None:
+        """Refuse options, of these names and in these pairs, that the function does not allow, and the tag of a
+        schedule, by which it is known how its runs have ended.
 
         Raises:
             RefusedError: there is such an option among these.
         """
+        if "tags" in names and _FORGED in b"\0" + pairs:
+            raise RefusedError(INVALID_OPTION, _ONLY_SCHEDULES)
         function = self._functions.by_name.get(name)
         policy = self._functions.policies.of(name) if function is None else function.policy
         allowed = policy.allow_options
@@ -41,4 +49,4 @@ class Allowance:
             RefusedError: no function can have its name, or its function does not allow its options.
         """
         check_function_name(link.function)
-        self.check(link.function, link.names)
+        self.check(link.function, link.names, link.pairs)

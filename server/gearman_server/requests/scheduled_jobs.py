@@ -8,19 +8,17 @@ Each job has a tag that names its schedule, so that whoever keeps finished jobs 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gearman_client.job_pairs import MAX_TAG_BYTES
 from gearman_server.jobs.job import HELD, Job, coalescing_key, extras_of
+from gearman_server.jobs.schedule_rules import TAG_PREFIX
 from gearman_server.options.reading import OptionsReader
 
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Extras
     from gearman_server.jobs.schedule_rules import ScheduleRule
     from gearman_server.requests.submissions import Submissions
-
-#: Before the schedule's name in the tag of its jobs.
-TAG_PREFIX: Final = b"schedule:"
 
 
 class ScheduledJobs:

@@ -115,7 +115,7 @@ class SubmissionsWith:
             raise MalformedPacketError(_EXPECTED) from None
         parts = name, unique, workload
         options = self._reader.read(pairs)
-        self._allowance.check(name, options.names)
+        self._allowance.check(name, options.names, pairs)
         submit = (self._background if options.is_background else self._foreground)[options.queue]
         extras = extras_of(options)
         if options.is_simple:

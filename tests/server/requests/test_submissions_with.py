@@ -56,7 +56,11 @@ def test_a_wrong_option_is_refused_and_nothing_is_queued(broker: BrokerHarness) 
     assert refusal(client, b"colour=1").startswith(b"INVALID_OPTION\0unknown option colour. Known: at,")
     assert refusal(client, b"expires=1").startswith(b"INVALID_OPTION\0expires: that is over")
     assert refusal(client, b"delay=5000", b"expires_in=5000").startswith(b"INVALID_OPTION\0expires: that is over")
+    refused = b"INVALID_OPTION\0tag: only jobs of schedules have one that begins with schedule:"
+    assert refusal(client, b"timeout=5", b"tag=schedule:tick") == refused
+    assert refusal(client, b"tag=a", b"tag=schedule:", b"header:a=1") == refused
     assert broker.status(b"f") == (0, 0, 0)
+    submit(client, b"tag=schedules", b"header:tag=schedule:tick")
 
 
 def test_a_worker_that_asked_is_told_of_the_options_and_others_get_plain_packets(broker: BrokerHarness) -> None:

@@ -218,6 +218,7 @@ def test_a_callback_comes_though_its_queue_is_full(broker: BrokerHarness) -> Non
         ((b"background=1", b"then=function=f&retries=x"), b"INVALID_OPTION\0a job that is to follow: retries: a whole"),
         ((b"background=1", *[b"then=function=f"] * 17), b"INVALID_OPTION\0then: at most 16"),
         ((b"background=1", b"on_failure=function=%0a"), b"INVALID_FUNCTION_NAME"),
+        ((b"background=1", b"then=function=f&tag=schedule%3at"), b"INVALID_OPTION\0tag: only jobs of schedules"),
     ],
 )
 def test_what_can_not_follow_is_refused(broker: BrokerHarness, pairs: tuple[bytes, ...], why: bytes) -> None:
@@ -237,6 +238,7 @@ def test_what_can_not_follow_is_refused(broker: BrokerHarness, pairs: tuple[byte
         ((b"b", b"on_end=function=f"), b"INVALID_BATCH\0each of on_complete"),
         ((b"b", b"on_complete=f"), b"INVALID_BATCH\0on_complete: function=NAME"),
         ((b"b", b"on_complete=function=%01"), b"INVALID_BATCH\0on_complete: The function name"),
+        ((b"b", b"on_complete=function=f&tag=schedule:t"), b"INVALID_BATCH\0on_complete: tag: only jobs of schedules"),
     ],
 )
 def test_a_batch_that_could_not_end_is_refused(broker: BrokerHarness, body: tuple[bytes, ...], why: bytes) -> None:
