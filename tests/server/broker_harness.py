@@ -241,7 +241,7 @@ class BatchStore:
     def note_run(self, run: ScheduleRun) -> None:
         self.mark_schedule(run.name, run.mark)
 
-    def pause_schedule(self, name: str, mark: ScheduleMark) -> None:
+    def pause_schedule(self, name: str, mark: ScheduleMark, _identity: Identity) -> None:
         self.mark_schedule(name, mark)
 
     def mark_schedule(self, name: str, mark: ScheduleMark) -> None:

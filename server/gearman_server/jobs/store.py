@@ -19,6 +19,7 @@ from gearman_server.jobs.events import StoreFailed, StoreFenced, StoreLost, Stor
 from gearman_server.jobs.kept_results import ResultStore
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.access import Identity
     from gearman_server.jobs.batch_rows import BatchRow, FollowedEnd
     from gearman_server.jobs.dead_letters import DeadLetter
     from gearman_server.jobs.job import Job
@@ -204,8 +205,7 @@ class InsertsLate(NamedTuple):
 
 
 class PausesKnown(NamedTuple):
-    """Whether these pauses of functions, or their ends (None), are committed. If not, they will be once the store can
-    be written."""
+    """Whether these pauses of functions, or their ends (None), are committed. If not, that is tried again."""
 
     pauses: Mapping[bytes, float | None]
     are_written: bool
@@ -294,8 +294,8 @@ class Store(LetterStore, ResultStore, KeyStore, BatchStore, Protocol):
     def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
         """Write a schedule's progress that is no run. At the start the marks are handed to `Scheduler.restore`."""
 
-    def pause_schedule(self, name: str, mark: ScheduleMark) -> None:
-        """Write that the schedule is paused, or no longer, as its mark says."""
+    def pause_schedule(self, name: str, mark: ScheduleMark, identity: Identity) -> None:
+        """Write that it is paused, or no longer. `note_written` tells, by who asked for it, what others see changed."""
 
     def note_run(self, run: ScheduleRun) -> None:
         """Write a run's mark with its job's insert. If others have the schedules, `RunsSettled` tells whose it is."""
@@ -387,7 +387,7 @@ class MemoryStore:
     def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
         """Nothing to do."""
 
-    def pause_schedule(self, name: str, mark: ScheduleMark) -> None:
+    def pause_schedule(self, name: str, mark: ScheduleMark, identity: Identity) -> None:
         """Nothing to do."""
 
     def note_run(self, run: ScheduleRun) -> None:

@@ -91,8 +91,6 @@ class Scheduler:
         self._unwritten: dict[Job, dict[str, ScheduleMark]] = {}
         # Paused ones that are due: the other servers' changes are asked for, to see whether they are still paused.
         self._asked: set[str] = set()
-        # Who has asked last for a pause, or its end (True), of a schedule that other servers have too.
-        self._askers: dict[tuple[str, bool], Identity] = {}
         self._alarm = agenda.alarm(self._look)
 
     def __iter__(self) -> Iterator[Scheduled]:
@@ -185,8 +183,9 @@ class Scheduler:
         is_paused = scheduled.mark.paused_at is not None
         if not is_paused or self.refresh is not None:  # another server may have ended the pause
             since = scheduled.mark.paused_at or self._agenda.unix_time()
-            self._set_pause(scheduled, scheduled.mark._replace(paused_at=since))
-        self._tell(identity, name, is_end=False, is_known=not is_paused)
+            self._set_pause(scheduled, scheduled.mark._replace(paused_at=since), identity)
+        if not is_paused and self.refresh is None:
+            self.note_written(name, identity, is_end=False)
         return True
 
     def resume(self, identity: Identity, name: str) -> bool:
@@ -198,24 +197,16 @@ class Scheduler:
         if is_paused or self.refresh is not None:  # another server may have paused it
             unix_time = self._agenda.unix_time()
             handled = max(scheduled.mark.handled_until, unix_time) if is_paused else scheduled.mark.handled_until
-            self._set_pause(scheduled, scheduled.mark._replace(paused_at=None, handled_until=handled))
+            self._set_pause(scheduled, scheduled.mark._replace(paused_at=None, handled_until=handled), identity)
             self._alarm.by(self._agenda.now)
-        self._tell(identity, name, is_end=True, is_known=is_paused)
+        if is_paused and self.refresh is None:
+            self.note_written(name, identity, is_end=True)
         return True
 
-    def _tell(self, identity: Identity, name: str, *, is_end: bool, is_known: bool) -> None:
-        """Emit the event of a change if it is one; where there are other servers only the store knows that."""
-        if self.refresh is not None:
-            self._askers[name, is_end] = identity
-        elif is_known:
-            self._events.emit((ScheduleResumed if is_end else SchedulePaused)(identity, name))
-
-    def note_written(self, changed: Mapping[str, bool]) -> None:
-        """These pauses, or their ends (True), are written, and were none before."""
-        for name, is_end in changed.items():
-            identity = self._askers.pop((name, is_end), None)
-            if identity is not None:
-                self._events.emit((ScheduleResumed if is_end else SchedulePaused)(identity, name))
+    def note_written(self, name: str, identity: Identity, *, is_end: bool) -> None:
+        """A pause that somebody asked for, or its end, is one, and was none before. Where there are other servers only
+        the store knows that."""
+        self._events.emit((ScheduleResumed if is_end else SchedulePaused)(identity, name))
 
     def when_written(self, name: str, then: Callable[[bool], None]) -> None:
         """Call `then` once it is known whether this schedule's pause, or its end, is written. False: it is not, and is
@@ -229,9 +220,9 @@ class Scheduler:
         else:
             self.durability.after_changes(tell)
 
-    def _set_pause(self, scheduled: Scheduled, mark: ScheduleMark) -> None:
+    def _set_pause(self, scheduled: Scheduled, mark: ScheduleMark, identity: Identity) -> None:
         self._note(scheduled, mark)
-        self._store.pause_schedule(scheduled.rule.name, mark)
+        self._store.pause_schedule(scheduled.rule.name, mark, identity)
 
     def _note_unwritten(self, job: Job, name: str, earlier: ScheduleMark) -> None:
         """Remember the earlier mark until the job's insert, and the new mark beside it, are written."""

@@ -17,12 +17,13 @@ from gearman_server.sharing.batches import BatchTable
 from gearman_server.sharing.letters import SharedLetters
 from gearman_server.sharing.reader import Reader
 from gearman_server.sharing.results import ResultsTable
-from gearman_server.sharing.schedule_marks import SharedMarks
+from gearman_server.sharing.schedule_marks import PauseAsked, SharedMarks
 from gearman_server.sharing.tidying import Tidying
 from gearman_server.stores.sql_store import SqlStore
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
+    from gearman_server.jobs.access import Identity
     from gearman_server.jobs.dead_letters import DeadLetter
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.kept_results import KeptResult
@@ -94,9 +95,9 @@ class SharedChanges(SqlStore):
         """Begin with the mark, unless others have."""
         self._marks.change(name, mark)
 
-    def pause_schedule(self, name: str, mark: ScheduleMark) -> None:
+    def pause_schedule(self, name: str, mark: ScheduleMark, identity: Identity) -> None:
         """Have the pause of the mark, or its end, written for all servers."""
-        self._marks.pause(name, mark)
+        self._marks.pause(name, PauseAsked(mark, identity))
 
     def forget_schedules(self, names: Sequence[str]) -> None:
         """Forget schedules that this server no longer has; others may have them."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from gearman_server.stores.batch import Batch
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.access import Identity
     from gearman_server.jobs.batch_rows import BatchRow
     from gearman_server.jobs.dead_letters import DeadLetter
     from gearman_server.jobs.job import Job
@@ -99,7 +100,7 @@ class NotedChanges:
         self._open.marks[name] = mark
         self._repeated.marks.pop(name, None)
 
-    def pause_schedule(self, name: str, mark: ScheduleMark) -> None:
+    def pause_schedule(self, name: str, mark: ScheduleMark, _identity: Identity) -> None:
         """Have the mark written."""
         self.mark_schedule(name, mark)
 

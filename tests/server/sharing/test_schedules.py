@@ -231,9 +231,13 @@ def test_a_pause_that_is_not_written_yet_says_so(scheduled: Scheduled, until: Un
     until(lambda: len(scheduled.cluster.database.rows("name", "gearman_schedules")) == 1)
     with scheduled.cluster.database.connect() as connection, connection.begin():
         connection.execute(text("SELECT * FROM gearman_schedules FOR UPDATE")).all()
+        first = server.peer()
+        assert first.text(b"schedules pause yearly").startswith(b"ERR NOT_STORED ")
         assert server.text(b"schedules pause yearly").startswith(b"ERR NOT_STORED ")
 
     def is_paused() -> bool:
         return scheduled.cluster.database.rows("paused_at", "gearman_schedules")[0][0] is not None
 
     until(is_paused)
+    name = f":{first.socket.getsockname()[1]}: "
+    assert name in server.wait_for_log("has paused schedule yearly"), "the first who asked"
