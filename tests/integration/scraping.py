@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
-from pathlib import Path
-
 from prometheus_client.metrics_core import Metric
+
+from gearman_process.http.unix_connection import UnixConnection
 
 from ..scraped import parsed
 from .conftest import RunningManager
 
 
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=20)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(self._path))
-
-
 def scrape(manager: RunningManager, accept: str = "") -> dict[str, Metric]:
     """The families by name."""
-    connection = UnixConnection(manager.folder / "run" / "control.sock")
+    connection = UnixConnection(manager.folder / "run" / "control.sock", 20)
     connection.request("GET", "/metrics", headers={"Accept": accept} if accept else {})
     answer = connection.getresponse()
     text = answer.read().decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from gearman_client import Client
+from gearman_process.http.unix_connection import UnixConnection
 
 from .conftest import BIN, RunningManager, eventually
 
@@ -24,9 +24,7 @@ class Api:
         self._path = manager.folder / "run" / "control.sock"
 
     def ask(self, method: str, resource: str, body: str | None = None) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("localhost", timeout=30)
-        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.sock.connect(str(self._path))
+        connection = UnixConnection(self._path, 30)
         headers = {} if body is None else {"Content-Type": "application/x-www-form-urlencoded"}  # the header of curl -d
         connection.request(method, f"/api/v1{resource}", body, headers)
         response = connection.getresponse()
