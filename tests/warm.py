@@ -201,4 +201,6 @@ def _started(
         return None
     with open(os.devnull, "rb") as nothing:
         descriptors = {0: nothing.fileno(), 1: output, 2: errors, **{number: number for number in pass_fds}}
-        return WarmProcess(_template(command), [_script(command), *arguments], descriptors, folder or Path.cwd())
+        has_store = command == "gearman_server" and any("://" in argument for argument in arguments)
+        template = _template(f"{command} with a store" if has_store else command)
+        return WarmProcess(template, [_script(command), *arguments], descriptors, folder or Path.cwd())
