@@ -1,7 +1,8 @@
 """The names and numbers of our extensions to the Gearman protocol, shared by client library and job server.
 
 A connection switches each extension on with its own OPTION_REQ. The packet numbers start at 1000, so standard clients
-and workers never meet them. Constants only; docs/protocol-extensions.md describes the packets.
+and workers never meet them. Constants, and the key for a set of jobs; docs/protocol-extensions.md describes the
+packets.
 """
 
 from __future__ import annotations
@@ -84,6 +85,13 @@ SET_RETURN_KEY: Final = 1009
 #: The bounds of its length in bytes.
 MIN_RETURN_KEY_BYTES: Final = 16
 MAX_RETURN_KEY_BYTES: Final = 64
+
+
+def key_of_set(return_key: bytes, set_number: int) -> bytes:
+    """The key for one set of jobs. The next set has another, so that a return that comes too late takes nothing of it,
+    not even the same jobs, which the worker may have begun."""
+    return b"%b-%d" % (return_key, set_number)
+
 
 #: Gives jobs back that a worker has not begun: the worker's key, handles. The worker itself may leave the key empty.
 RETURN_JOBS: Final = 1010

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gearman_client import Batch, Client, Worker, WorkerSettings
-from gearman_client.extensions import JOBS_HELD, RETURN_JOBS
+from gearman_client.extensions import JOBS_HELD, RETURN_JOBS, key_of_set
 from gearman_client.packet import PacketType
-from gearman_client.worker.worker_settings import key_of_set
 
 from .server_process import ServerProcess
 from .stream_peer import DEADLINE_S

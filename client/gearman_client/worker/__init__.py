@@ -8,9 +8,22 @@ table of its states.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from gearman_client.worker.callbacks import JobCallback
-from gearman_client.worker.concurrent_worker import ConcurrentWorker
 from gearman_client.worker.job_loop import logger
 from gearman_client.worker.worker import LOOK_INTERVAL_S, TURN_JOBS, TURN_S, Worker
 
+if TYPE_CHECKING:
+    from gearman_client.worker.concurrent_worker import ConcurrentWorker
+
 __all__ = ["ConcurrentWorker", "JobCallback", "LOOK_INTERVAL_S", "TURN_JOBS", "TURN_S", "Worker", "logger"]
+
+
+def __getattr__(name: str) -> Any:
+    """`ConcurrentWorker` at its first use: few programs need it."""
+    if name != "ConcurrentWorker":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from gearman_client.worker.concurrent_worker import ConcurrentWorker
+
+    return ConcurrentWorker

@@ -24,6 +24,7 @@ from gearman_client.extensions import (
     PLAIN_SETS_OPTION,
     RETURN_JOBS,
     SET_RETURN_KEY,
+    key_of_set,
 )
 from gearman_client.packet import Packet, PacketType, encode_request
 from gearman_client.text import to_text
@@ -32,7 +33,7 @@ from gearman_client.worker.link_context import LinkContext
 from gearman_client.worker.link_state import LinkEvent, LinkState
 from gearman_client.worker.orphan_link import OrphanLink
 from gearman_client.worker.worker_job import WorkerJob
-from gearman_client.worker.worker_settings import Batch, key_of_set
+from gearman_client.worker.worker_settings import Batch
 
 _ASK: Final = encode_request(PacketType.OPTION_REQ, GRAB_MANY_OPTION)
 _ASK_FOR_LISTS: Final = encode_request(PacketType.OPTION_REQ, PLAIN_SETS_OPTION)

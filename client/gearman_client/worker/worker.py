@@ -183,7 +183,7 @@ class Worker(BaseWorker[SetLink]):
 
     @property
     def set_number(self) -> int:
-        """The number of the set that `grab_many` got last, for `key_of_set`."""
+        """The number of the set that `grab_many` got last, for `extensions.key_of_set`."""
         return self._context.set_number
 
     def look(self) -> bool:

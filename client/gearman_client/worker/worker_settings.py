@@ -30,7 +30,7 @@ class WorkerSettings:
         for a worker whose supervisor hears of it.
     prefetch: the most jobs that `Worker.grab_many` gets at once, from 1 to 1000.
     return_key: who knows it can give the jobs of this worker back to the server with RETURN_JOBS, over a connection of
-        his own and with `key_of_set`: 16 to 40 random bytes; empty for none.
+        his own and with `extensions.key_of_set`: 16 to 40 random bytes; empty for none.
     """
 
     client_id: str = ""
@@ -46,12 +46,6 @@ class WorkerSettings:
     return_key: bytes = b""
     namespace: str = ""
     discover: bool = True
-
-
-def key_of_set(return_key: bytes, set_number: int) -> bytes:
-    """The key for one set of jobs. The next set has another, so that a return that comes too late takes nothing of it,
-    not even the same jobs, which the worker may have begun."""
-    return b"%b-%d" % (return_key, set_number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gearman_client.errors import ArgumentError
-from gearman_client.outbox.schema import TABLE, check_table
 from gearman_client.text import to_body
 from gearman_manager.command.context import load_config, mistakes_are_messages, takes_config
 from gearman_manager.command.job_commands import Duration
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 #: The environment variable with the URL, which keeps a password out of lists of processes.
 URL_VARIABLE: Final = "GEARMAN_OUTBOX_URL"
+#: As in the client library's `outbox.schema`, which would be loaded, and the client with it, for each command.
+_TABLE: Final = "gearman_outbox"
 _MOST_POLL_S: Final = 10.0
 
 
@@ -46,10 +47,13 @@ def _url(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _table(command: Callable[..., Any]) -> Callable[..., Any]:
     text = "The table, with a schema before it if need be."
-    return click.option("--table", default=TABLE, show_default=True, metavar="NAME", callback=_name, help=text)(command)
+    option = click.option("--table", default=_TABLE, show_default=True, metavar="NAME", callback=_name, help=text)
+    return option(command)
 
 
 def _name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    from gearman_client.outbox.schema import check_table
+
     try:
         return check_table(value)
     except ArgumentError as error:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from gearman_client import Address
-from gearman_client.worker.worker_settings import key_of_set
+from gearman_client.extensions import key_of_set
 from gearman_manager.errors import StartError
 from gearman_manager.ipc.claims import ClaimPipe
 from gearman_manager.ipc.scoreboard import Scoreboard, SlotView
