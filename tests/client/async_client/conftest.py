@@ -126,12 +126,8 @@ def run_quietly() -> Callable[[Coroutine[Any, Any, Any]], Any]:
             finally:
                 gc.collect()
 
-        gc.freeze()  # what the tester has from before takes a quarter of a second to look through
-        try:
-            result = asyncio.run(body())
-            gc.collect()
-        finally:
-            gc.unfreeze()
+        result = asyncio.run(body())
+        gc.collect()
         assert reports == []
         return result
 
