@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 LOOKS: Final = 1000
 #: What one step reads in long ones: a millisecond too.
 STEP_BYTES: Final = 512 * 1024
-#: A search takes much longer where the begin of its text is found again and again; then its step ends by the clock.
+#: A search takes longer where the begin of its text is found again and again; then its step ends by the clock.
 STEP_S: Final = 0.001
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import timeit
 from collections.abc import Callable
 
 import pytest
@@ -90,6 +91,14 @@ def test_a_text_to_look_for_has_a_greatest_length(broker: BrokerHarness, command
     operator = broker.peer()
     assert not operator.text(text).startswith(b"ERR ")
     assert operator.text(text + b"x").startswith(b"ERR INVALID_ARGUMENTS text=+takes+a+text+of+1+to+256+bytes")
+
+
+def test_the_worst_text_takes_no_more_than_a_few_times_as_long_as_others() -> None:
+    def best_s(wanted: bytes) -> float:
+        search = TextSearch(wanted)
+        return min(timeit.repeat(lambda: search(b"a" * 2_400), number=10, repeat=20))
+
+    assert best_s(b"a" * (MAX_TEXT_BYTES - 2) + b"ba") < 20 * best_s(b"needle")
 
 
 @pytest.mark.parametrize(("search", "looks"), [(TextSearch(b"x"), [4, 4, 2]), (None, [5, 5])])
