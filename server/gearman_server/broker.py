@@ -171,7 +171,7 @@ class Broker:
     def _make_text_commands(self, facts: ServerFacts, abilities: Abilities) -> AdminCommands:
         allowed, jobs, agenda = self._settings.admin_allow, self.table.jobs, self._agenda
         revival = Revival(self.functions, self.table, self._life, self.durability, self.dead_letters, agenda)
-        long_changes = LongChanges(agenda, self.touched, self.durability)
+        self.long_changes = long_changes = LongChanges(agenda, self.touched, self.durability)
         changes = ChangeCommands(self.functions, self._life, self._attempts, self.events, long_changes, self._stops)
         commands = AdminCommands(self.functions, jobs, self.sessions, facts, self.events)
         commands.add(changes.commands(allow_shutdown=self._settings.allow_shutdown))

@@ -21,6 +21,7 @@ from gearman_client.packet import Packet, PacketType
 from gearman_server.broker import Broker
 from gearman_server.edge.acceptor import Acceptor
 from gearman_server.edge.connection import Connection, Transport
+from gearman_server.edge.hang_ups import HangUps
 from gearman_server.jobs.access import Identity
 from gearman_server.jobs.session import Session
 from gearman_server.log import logger
@@ -80,6 +81,8 @@ class Listener:
         self._settled_by = 0.0
         self._turns: deque[Callable[[], None]] = deque()
         self._chores = broker.chores
+        self._hang_ups = HangUps()
+        broker.long_changes.peer_has_left = self._hang_ups.has_left
         self._has_chore_turn = False
         #: Until when packets of this pass that could wait are carried out at once; None: there were none yet.
         self._has_time_until: float | None = None
@@ -159,6 +162,7 @@ class Listener:
 
     def forget(self, connection: Endpoint, reason: str) -> None:
         """End the connection's session."""
+        self._hang_ups.forget(connection.session)
         if self._connections.pop(connection.session, None) is not None:
             self._broker.note_time(monotonic())  # its jobs wait again from this time on
             self._broker.disconnect(connection.session, reason)

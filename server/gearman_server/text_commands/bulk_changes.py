@@ -35,8 +35,15 @@ class LongChanges:
         self._chores = agenda.chores
         self._touched = touched
         self._searches = 0
+        #: Tells whether the peer of an open connection reads no further answer. Nothing is read from it meanwhile, so
+        #: its end is not seen by itself. The owner of the sockets sets a better one.
+        self.peer_has_left: Callable[[Session], bool] = _never
         #: For the answer to a change: empty if it follows once the change is written.
         self.once_written = durability.once_written
+
+    def has_left(self, session: Session) -> bool:
+        """Whether nobody reads a further answer."""
+        return session.is_closed or self.peer_has_left(session)
 
     def start(
         self, session: Session, steps: Iterator[None], answer: Callable[[], bytes], *, is_change: bool = True
@@ -54,14 +61,16 @@ class LongChanges:
                 yield from steps
             finally:
                 session.unhold()
-            if is_change or not session.is_closed:
+            if is_change or not self.has_left(session):
                 answers.append(answer())
 
         def to_the_answer() -> Iterator[None]:
             yield from to_the_end()
-            if is_late and answers and answers[0]:
-                session.reply(answers[0])
-                self._touched.add(session)
+            if not is_late or answers == [b""]:
+                return
+            for text in answers:
+                session.reply(text)
+            self._touched.add(session)  # also without an answer: it goes on with what came behind the request
 
         is_late = False
         self._chores.start(to_the_answer())
@@ -94,7 +103,7 @@ class LongChanges:
             try:
                 for _ in walk.steps(look, self._agenda.unix_time, STEP if is_change else LOOKS):
                     yield
-                    if (session.is_closed and not is_change) or (self._chores.are_last and is_search):
+                    if (not is_change and self.has_left(session)) or (self._chores.are_last and is_search):
                         walk.stop()
             finally:
                 self._searches -= is_search
@@ -131,3 +140,7 @@ class LongChanges:
             return self.once_written(session, number) if changed else number
 
         return self.start_walk(session, Walk(handles, search), look, answer, is_change=tell is None)
+
+
+def _never(_session: Session) -> bool:
+    return False

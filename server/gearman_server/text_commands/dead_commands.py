@@ -55,6 +55,8 @@ class DeadCommands:
         self._allowed = allowed
         self._listings = Listings(agenda, long_changes)
         self._long_changes = long_changes
+        #: Tells whether nobody reads the answer of a command any more.
+        self.has_left = long_changes.has_left
         self.durability = revival.durability
         self.revival = revival
         self._subcommands = Subcommands(

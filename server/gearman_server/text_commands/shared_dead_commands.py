@@ -73,7 +73,11 @@ class SharedDeadCommands:
 
         def act(send: Send) -> None:
             self._letters.page(
-                choice, after, arguments.limit, lambda page: send(self._page(page)), lambda: not session.is_closed
+                choice,
+                after,
+                arguments.limit,
+                lambda page: send(self._page(page)),
+                lambda: not self._commands.has_left(session),
             )
 
         return self._later(session, act, is_search=choice.has_text is not None)
@@ -103,7 +107,7 @@ class SharedDeadCommands:
             self._letters.choose(
                 choice,
                 lambda found: send(_UNREADABLE if found is None else self._commands.counted(len(found))),
-                lambda: not session.is_closed,
+                lambda: not self._commands.has_left(session),
             )
 
         return self._later(session, act, is_search=choice.has_text is not None)

@@ -10,14 +10,18 @@ import pytest
 from gevent import socket
 
 from gearman_client.packet import PacketType
+from gearman_server.edge import hang_ups
 from gearman_server.edge.listener import Listener
 from gearman_server.edge.settings import ListenerSettings
+from gearman_server.jobs.session import Session
+from gearman_server.text_commands import bulk_changes
 
 from ..broker_harness import DurableBroker
 from ..stream_peer import StreamPeer
 
 DEADLINE_S = 20
 BOUND_BYTES = 100_000
+JOBS = 500
 
 
 def connected(port: int) -> StreamPeer:
@@ -78,3 +82,49 @@ def test_an_internal_error_costs_one_connection_and_is_logged(
     assert "internal error" in caplog.text
     other.send(PacketType.ECHO_REQ, b"x")
     assert other.receive() == (PacketType.ECHO_RES, b"x")
+
+
+@pytest.fixture
+def looks(durable: DurableBroker, edge: tuple[DurableBroker, int], monkeypatch: pytest.MonkeyPatch) -> list[Session]:
+    """Many jobs, of which one is looked at in a step, and for each step its session."""
+    monkeypatch.setattr(bulk_changes, "LOOKS", 1)
+    client = durable.peer()
+    for _ in range(JOBS):
+        client.send(PacketType.SUBMIT_JOB, b"f", b"", b"w")
+    steps: list[Session] = []
+    has_left = durable.broker.long_changes.peer_has_left
+
+    def counting(session: Session) -> bool:
+        steps.append(session)
+        return has_left(session)
+
+    durable.broker.long_changes.peer_has_left = counting
+    return steps
+
+
+def test_a_peer_that_sends_no_more_is_told_what_it_has_asked_for(
+    edge: tuple[DurableBroker, int], looks: list[Session]
+) -> None:
+    client = connected(edge[1])
+    client.socket.sendall(b"jobs count\n")
+    client.socket.shutdown(socket.SHUT_WR)
+    answer = client.socket.makefile("rb").read()
+    assert answer.startswith(b"waiting\t%d\n" % JOBS)
+    assert len(looks) >= JOBS - 1
+
+
+def test_a_look_at_jobs_ends_when_its_peer_has_left(
+    edge: tuple[DurableBroker, int], looks: list[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hang_ups, "PATIENCE_S", 0.0)
+    durable, port = edge
+    client, other = connected(port), connected(port)
+    other.sync()
+    sessions = len(durable.broker.sessions)
+    client.socket.sendall(b"jobs count\n" * 3)
+    client.close()
+    with gevent.Timeout(DEADLINE_S):
+        while len(durable.broker.sessions) == sessions:
+            other.sync()
+    assert 0 < len(looks) < JOBS / 10
+    assert not durable.broker.chores
