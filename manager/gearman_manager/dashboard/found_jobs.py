@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, Final
 
 from gearman_manager.control.server_jobs import ServerJobs
@@ -10,6 +11,9 @@ from gearman_manager.errors import ManagerError
 
 #: Pages that are asked for on the way to one that has a job.
 MOST_LOOKS: Final = 20
+#: When so much time has gone by (seconds) no further one is asked for: each is a page of jobs with private data that a
+#: job server sends whole, perhaps.
+PATIENCE_S = 3.0
 #: Waiting jobs of a function that are looked at: those that were submitted first.
 _FIRST: Final = 20
 
@@ -22,10 +26,11 @@ def find(jobs: ServerJobs, family: str, conditions: Mapping[str, str]) -> dict[s
         ManagerError: as `ServerJobs.page`.
     """
     missing = []
+    until = monotonic() + PATIENCE_S
     for _ in range(MOST_LOOKS):
         found = jobs.page(family, conditions)
         missing += [found["missing"]] if "missing" in found else []
-        if found["jobs"] or found["next"] is None:
+        if found["jobs"] or found["next"] is None or monotonic() >= until:
             break
         kept = {name: value for name, value in conditions.items() if name not in ("server", "after")}
         conditions = kept | found["next"]

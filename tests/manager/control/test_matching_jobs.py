@@ -20,6 +20,7 @@ from gearman_manager.control.matching_jobs import Matching, MatchingJobs
 from gearman_manager.control.server_access import command_lines
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.shown_finds import PAGE_JOBS
+from gearman_manager.dashboard import found_jobs
 from gearman_manager.errors import ManagerError, NotFound, NotNow, Unreachable
 from gearman_manager.privacy import FunctionPrivacy, Privacy
 
@@ -202,7 +203,7 @@ def test_a_text_does_not_find_what_is_private(servers: Servers) -> None:
     assert [handle for handle in servers.listed("jobs") if handle in all_hidden] == all_hidden
 
 
-def test_nor_do_the_pages_of_very_many_jobs_tell_of_it(servers: Servers) -> None:
+def test_nor_do_the_pages_of_very_many_jobs_tell_of_it(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """A text that very many have, but where it is private, is like one that none has."""
     servers.privacy.use(
         {"f": FunctionPrivacy(("password",)), "g": FunctionPrivacy(shows_workloads=False)}, FunctionPrivacy()
@@ -226,6 +227,11 @@ def test_nor_do_the_pages_of_very_many_jobs_tell_of_it(servers: Servers) -> None
     first_pages = pages("hunter3")[:2]
     assert pages("hunter2") == [*first_pages, ([last[0]], (of - 1, of)), ([last[1]], None)]
     assert servers.matching.count(servers.look("jobs", "text=hunter2")).by_state == {"waiting": 2}
+    asked = {"text": "hunter2", "limit": "1"}
+    assert [row["handle"] for row in found_jobs.find(servers.jobs, "jobs", asked)["jobs"]] == [last[0]]
+    monkeypatch.setattr(found_jobs, "PATIENCE_S", 0.0)  # one page takes longer
+    found = found_jobs.find(servers.jobs, "jobs", asked)
+    assert (found["jobs"], found["looked"]) == ([], PAGE_JOBS)
 
 
 def test_an_older_server_is_searched_to_the_end(servers: Servers) -> None:
