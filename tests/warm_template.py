@@ -36,6 +36,7 @@ MODULES = {
         "gearman_manager.command.launch",
         "gearman_manager.supervisor.announcer",
         "gearman_manager.supervisor.build",
+        "gearman_manager.supervisor.routes",
     ),
     "gearman_server": ("gearman_server.command.command_line",),
     "gearman_server with a store": (

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final
 
+#: Where the caller is in the WSGI environment.
+CALLER: Final = "gearman.caller"
+
 
 class Role(IntEnum):
     """What a caller may do. Each may also do what those before it may."""

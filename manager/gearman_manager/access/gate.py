@@ -9,8 +9,6 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
-from werkzeug.http import parse_cookie
-
 from gearman_manager.access.caller import ROLES, Caller, Kind, Peer, Role
 from gearman_manager.access.credentials import TOKEN_ROLES, Credentials, read_credentials
 from gearman_manager.access.hosts import is_our_host, is_our_origin
@@ -135,5 +133,8 @@ def without_prefix(path: str, prefix: str) -> str:
 
 def _cookie(request: HttpRequest) -> str:
     """The cookie of our session; empty without one. Of several the first: it has the longest path."""
-    cookies = (parse_cookie(value).get(COOKIE) for name, value in request.headers if name == "cookie")
-    return next((cookie for cookie in cookies if cookie is not None), "")
+    for pair in ";".join(value for name, value in request.headers if name == "cookie").split(";"):
+        name, _, value = pair.partition("=")
+        if name.strip() == COOKIE:
+            return value.strip().strip('"')
+    return ""

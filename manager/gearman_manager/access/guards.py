@@ -8,22 +8,13 @@ from typing import Final
 from flask import Flask, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 
-from gearman_manager.access.caller import Caller, Kind, Role
+from gearman_manager.access.caller import CALLER, Caller, Kind, Role
+from gearman_manager.access.refusals import HEADERS
 from gearman_manager.access.requirements import SAFE_METHODS, needed_role
 from gearman_manager.errors import Forbidden, Unauthorized
 
-#: In the WSGI environment.
-CALLER: Final = "gearman.caller"
 CSRF_HEADER: Final = "X-CSRF-Token"
 CSRF_FIELD: Final = "csrf_token"
-#: Nothing from elsewhere, nothing inline, in no frame. With `no-referrer` browsers would hide the origin of our forms.
-HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
 
 
 def current_caller() -> Caller:

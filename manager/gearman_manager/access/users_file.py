@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from werkzeug.security import check_password_hash, generate_password_hash
-
 from gearman_manager.access.caller import ROLES, Role
 from gearman_manager.errors import ManagerError
 from gearman_process.regular_file import read_regular_file
@@ -60,6 +58,8 @@ def make_user(name: str, role: Role, password: str) -> User:
         return User(name, role, _NO_PASSWORD)
     if not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
         raise UsersError(f"a password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters")
+    from werkzeug.security import generate_password_hash  # no configuration needs it, and most managers have no users
+
     return User(name, role, generate_password_hash(password, method="scrypt"))
 
 
@@ -110,6 +110,8 @@ def write_user(path: Path, user: User) -> None:
 def is_password_of(user: User | None, password: str) -> bool:
     """Whether it is the user's password. It takes tens of milliseconds and 32 MiB, for an unknown user too: else the
     time would tell who is known."""
+    from werkzeug.security import check_password_hash
+
     known = user if user is not None and user.has_password else _NOBODY
     return check_password_hash(known.password_hash, password[:MAX_PASSWORD_CHARACTERS]) and known is user
 

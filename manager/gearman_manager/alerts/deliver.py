@@ -13,15 +13,10 @@ import sys
 from typing import Any, Final
 
 from gearman_manager.alerts.message import Message
-from gearman_manager.alerts.targets import Target, Undelivered
+from gearman_manager.alerts.targets import Target
+from gearman_manager.alerts.ways import Undelivered, deliver
 
 FAILED: Final = 1
-
-
-def order(target: Target, message: Message) -> bytes:
-    """The order, as `main` reads it."""
-    parts = {"subject": message.subject, "text": message.text, "data": message.data}
-    return json.dumps({"target": target.to_json(), "message": parts}).encode()
 
 
 def main(descriptor: int) -> int:
@@ -30,7 +25,7 @@ def main(descriptor: int) -> int:
     with os.fdopen(descriptor, "rb") as file:
         ordered: dict[str, Any] = json.load(file)
     try:
-        Target.from_json(ordered["target"]).deliver(Message(**ordered["message"]))
+        deliver(Target.from_json(ordered["target"]), Message(**ordered["message"]))
     except Undelivered as error:
         print(error, flush=True)
         return FAILED

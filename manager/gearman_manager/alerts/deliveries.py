@@ -5,6 +5,7 @@ Each target has its own line. One that can't be reached is tried again after gro
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -16,7 +17,6 @@ import gevent
 import gevent.queue
 import gevent.socket
 
-from gearman_manager.alerts.deliver import order
 from gearman_manager.alerts.message import Message
 from gearman_manager.alerts.targets import Target
 from gearman_manager.host import process
@@ -100,7 +100,7 @@ class _Line:
     def _attempt(self, message: Message) -> str | None:
         """Have a process deliver the message; returns the reason why it could not, None if it could."""
         try:
-            with _file(order(self._target, message)) as ordered, _file(b"") as output:
+            with _file(_order(self._target, message)) as ordered, _file(b"") as output:
                 command = [sys.executable, "-P", "-m", "gearman_manager.alerts.deliver", str(ordered.fileno())]
                 child = process.start(command, [ordered.fileno()], output.fileno())
                 return self._outcome(child, output)
@@ -120,6 +120,12 @@ class _Line:
         output.seek(0)
         said = output.read(_MOST_OUTPUT_BYTES).decode(errors="backslashreplace").strip()
         return said.rpartition("\n")[2] or f"its process ended without a word ({process.describe_status(status)})"
+
+
+def _order(target: Target, message: Message) -> bytes:
+    """The order, as `deliver.py` reads it."""
+    parts = {"subject": message.subject, "text": message.text, "data": message.data}
+    return json.dumps({"target": target.to_json(), "message": parts}).encode()
 
 
 def _file(content: bytes) -> BinaryIO:

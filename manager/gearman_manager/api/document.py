@@ -12,11 +12,11 @@ from flask import Blueprint, Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from gearman_manager import __version__
+from gearman_manager.access.refusals import MEDIA_TYPE
 from gearman_manager.access.requirements import needed_role
 from gearman_manager.access.sessions import COOKIE
 from gearman_manager.api.description import Operation, Schema, operation_of, record
 from gearman_manager.api.requests import check_query
-from gearman_manager.control.problems import MEDIA_TYPE
 
 API: Final = "/api/v1"
 #: A part of a rule that stands for a value: its converter, the converter's arguments, its name.

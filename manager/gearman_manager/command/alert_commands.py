@@ -30,7 +30,7 @@ def test(context: click.Context) -> None:
     Example: gearman-manager alerts test
     """
     from gearman_manager.alerts.named_targets import targets_of
-    from gearman_manager.alerts.targets import Undelivered
+    from gearman_manager.alerts.ways import Undelivered, deliver
     from gearman_manager.alerts.wording import trial
 
     config = load_config(context)
@@ -41,7 +41,7 @@ def test(context: click.Context) -> None:
     has_failed = False
     for target in targets:
         try:
-            target.deliver(message)
+            deliver(target, message)
         except Undelivered as error:
             has_failed = True
             click.echo(escape_line(f"{target.title}: failed: {error}"))

@@ -14,7 +14,7 @@ from gevent.server import StreamServer
 
 from gearman_manager.access.caller import Peer
 from gearman_manager.access.proxy import plain_address
-from gearman_manager.control.problems import refusal_as_problem
+from gearman_manager.access.refusals import refusal_as_problem
 from gearman_manager.control.wsgi import MAX_BODY_BYTES
 from gearman_process.http.bounds import BodyMemory, HttpBounds
 from gearman_process.http.connection import HttpConnection

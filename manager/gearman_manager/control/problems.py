@@ -6,19 +6,15 @@ that makes it of the status and the detail.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Final
 
 from flask import Response, current_app, request
 
-from gearman_manager.access.guards import HEADERS
+from gearman_manager.access.refusals import MEDIA_TYPE, problem_text
 from gearman_manager.errors import Forbidden, ManagerError, NotFound, NotNow, Unauthorized, UnexpectedEvent, Unreachable
 from gearman_manager.history.history_file import HistoryError
-from gearman_process.http.messages import HttpAnswer, HttpRefusal
 
-MEDIA_TYPE: Final = "application/problem+json"
 PROBLEM_PAGE: Final = "GEARMAN_PROBLEM_PAGE"
 #: The statuses of our errors; the status of all others is 400.
 _STATUSES: Final[Mapping[type[ManagerError], int]] = {
@@ -37,7 +33,7 @@ def problem(status: int, detail: str) -> Response:
     make_page = current_app.config.get(PROBLEM_PAGE)
     if make_page is not None and not request.path.startswith("/api/") and _prefers_a_page():
         return Response(make_page(status, detail), status, mimetype="text/html")
-    return Response(_text(status, detail), status, mimetype=MEDIA_TYPE)
+    return Response(problem_text(status, detail), status, mimetype=MEDIA_TYPE)
 
 
 def problem_of(error: ManagerError) -> Response:
@@ -50,18 +46,6 @@ def status_of(error: ManagerError) -> int:
     return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 400)
 
 
-def refusal_as_problem(refusal: HttpRefusal) -> HttpAnswer:
-    """The answer to a request that never reached a route."""
-    headers = (*refusal.headers, *HEADERS.items(), ("Content-Type", MEDIA_TYPE))
-    return HttpAnswer(refusal.status, headers, _text(refusal.status, str(refusal)).encode())
-
-
 def _prefers_a_page() -> bool:
     kinds = request.accept_mimetypes
     return kinds["text/html"] > max(kinds["application/json"], kinds[MEDIA_TYPE])
-
-
-def _text(status: int, detail: str) -> str:
-    # Without a page of ours about it, the type says no more than the status.
-    about = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    return json.dumps(about) + "\n"

@@ -6,10 +6,9 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import gevent.socket
-from flask import Flask
 
 from gearman_manager.access.gate import Gate
 from gearman_manager.access.local import local_caller
@@ -19,6 +18,9 @@ from gearman_manager.control.tcp_port import ControlPort
 from gearman_manager.control.wsgi import wsgi
 from gearman_manager.errors import StartError
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
 _BACKLOG: Final = 1024
 _MAX_CONNECTIONS: Final = 256
 
@@ -26,7 +28,7 @@ _MAX_CONNECTIONS: Final = 256
 class ControlServer:
     """Serves an application on its socket, and on a TCP address if the configuration names one, until it is closed."""
 
-    def __init__(self, path: Path, app: Flask, gate: Gate) -> None:
+    def __init__(self, path: Path, app: WSGIApplication, gate: Gate) -> None:
         self._path = path
         self._port = ControlPort(app, gate)
         self._listener = gevent.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -10,9 +10,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from gearman_manager.access.caller import Caller
+from gearman_manager.access.caller import CALLER, Caller
 from gearman_manager.access.gate import without_prefix
-from gearman_manager.access.guards import CALLER
 from gearman_process.http.messages import HttpAnswer, HttpRefusal, HttpRequest
 
 if TYPE_CHECKING:

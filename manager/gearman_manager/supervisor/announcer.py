@@ -36,6 +36,11 @@ class Announcer:
         self._is_ending = False
         self._alive_at = float("-inf")
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it was announced that the manager is up."""
+        return self._is_up
+
     def pulse(self, now: float, standing: Callable[[], Health]) -> float | None:
         """Send the messages that are due; returns the latest time for the next call, or None."""
         if not self._is_up:

@@ -7,11 +7,12 @@ import os
 import socket
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
+from typing import Final
 
 import gevent.event
 
 from gearman_manager.access.gate import Gate
-from gearman_manager.access.guards import guard
 from gearman_manager.access.session_file import SessionFile
 from gearman_manager.access.sessions import Sessions
 from gearman_manager.alerts.deliveries import Deliveries
@@ -21,9 +22,9 @@ from gearman_manager.code.code_loading import Host
 from gearman_manager.code.generations import Generations
 from gearman_manager.code.source_watch import SourceWatch
 from gearman_manager.config import Config
-from gearman_manager.control.app import make_app
 from gearman_manager.control.drain_report import DrainReport
 from gearman_manager.control.explanations import Explanations
+from gearman_manager.control.late_application import LateApplication, Making
 from gearman_manager.control.server import ControlServer
 from gearman_manager.control.server_facts import ServerFacts
 from gearman_manager.control.server_jobs import ServerJobs
@@ -32,7 +33,6 @@ from gearman_manager.control.status import StatusReport
 from gearman_manager.failures.groups import FailureGroups
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.history_file import HistoryFile
-from gearman_manager.history.recording import record_actions
 from gearman_manager.host.cgroup import Cgroup, usable_cores
 from gearman_manager.ipc.lifeline import own_lifeline
 from gearman_manager.ipc.links import Links
@@ -59,13 +59,23 @@ from gearman_manager.supervisor.config_watches import ConfigWatches
 from gearman_manager.supervisor.doorbell import Doorbell
 from gearman_manager.supervisor.limit_enforcer import LimitEnforcer
 from gearman_manager.supervisor.orphan_reaper import OrphanReaper
-from gearman_manager.supervisor.recording import make_finished, make_recorder, make_reports, our_servers
+from gearman_manager.supervisor.recording import make_finished, make_recorder, our_servers
 from gearman_manager.supervisor.reload import ConfigReader, Reloads, ReloadWishes
-from gearman_manager.supervisor.routes import serve_routes
 from gearman_manager.supervisor.run_folder import RunFolder
 from gearman_manager.supervisor.running_jobs import RunningJobs
 from gearman_manager.supervisor.supervisor import Parts, Supervisor
 from gearman_manager.telemetry.sender_process import SenderProcess
+from gearman_process.lasting import all_lasts
+
+#: What the application imports, in portions that hold the loop for 20 ms at most (measured).
+_PORTIONS: Final = (
+    "werkzeug",
+    "jinja2",
+    "flask",
+    "prometheus_client",
+    "gearman_manager.dashboard.site",
+    "gearman_manager.supervisor.routes",
+)
 
 
 def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, announcer: Announcer) -> Supervisor:
@@ -110,18 +120,17 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     config_watches = ConfigWatches(job_servers, queues, source_watch)
 
     # The operator's requests.
-    app = make_app()
-    guard(app)
     history = HistoryFile(run_folder.history_file)
     actions = ActionLog(history, arrangement.privacy)
-    record_actions(app, actions)
     samples = PoolSamples(workforce, autoscaler, queues, generations)
     recorder = make_recorder(history, arrangement, generations, queues, job_servers, samples)
-    reports = make_reports(recorder, history, actions, generations, workforce)
     sessions = Sessions(SessionFile(run_folder.session_file))
     peers = Peers(lambda: arrangement.config.alerts.peer_patience_s)
+    application = LateApplication(lambda: making(), awake.set)
     control = ControlServer(
-        run_folder.socket, app, Gate(sessions, lambda config, shown: peers.use(peers_of(config, shown.peer_tokens)))
+        run_folder.socket,
+        application,
+        Gate(sessions, lambda config, shown: peers.use(peers_of(config, shown.peer_tokens))),
     )
     reader = ConfigReader(load, recent_log, control)
     reloads = Reloads(reader, generations, arrangement, sizes, config_watches, announcer)
@@ -175,6 +184,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         job_servers=job_servers,
         generations=generations,
         arrangement=arrangement,
+        application=application,
         control=control,
         queues=queues,
         config_watches=config_watches,
@@ -190,7 +200,6 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         server_restarts=server_restarts,
         actions=actions,
         recorder=recorder,
-        reports=reports,
         alerts=alerts,
         telemetry=telemetry,
         keeper=keeper,
@@ -200,7 +209,17 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         server_facts=ServerFacts(lambda: [server.address for server in queues.servers]),
     )
     supervisor = Supervisor(run_folder, announcer, parts)
-    serve_routes(app, supervisor, parts, sessions, server_jobs, explanations)
+
+    def making() -> Making:
+        for module in _PORTIONS:
+            with all_lasts():
+                import_module(module)
+            yield
+        from gearman_manager.supervisor.routes import make_application
+
+        with all_lasts():
+            return make_application(supervisor, parts, history, sessions, server_jobs, explanations)
+
     return supervisor
 
 

@@ -1,4 +1,4 @@
-"""Makes the parts that record how pools and functions fare and how jobs ended, and that tell of it."""
+"""Makes the parts that record how pools and functions fare and how jobs ended."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from gearman_client import Address
 from gearman_manager.code.generations import Generations
 from gearman_manager.finished.collector import Collector
 from gearman_manager.finished.keeper import Keeper
-from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.history_file import HistoryFile
 from gearman_manager.job_servers.job_servers import JobServers
-from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.queues import Queues
 from gearman_manager.series.count_questions import CountQuestions
 from gearman_manager.series.pool_samples import PoolSamples
 from gearman_manager.series.recorder import Recorder, Sources
-from gearman_manager.series.reports import Reports
 from gearman_manager.supervisor.arrangement import Arrangement
 from gearman_manager.supervisor.run_folder import RunFolder
 
@@ -41,19 +38,6 @@ def make_recorder(
         restarts=lambda: {instance.title: instance.restarts for instance in job_servers.instances},
     )
     return Recorder(sources, file)
-
-
-def make_reports(
-    recorder: Recorder, file: HistoryFile, actions: ActionLog, generations: Generations, workforce: Workforce
-) -> Reports:
-    """What tells of the file's content."""
-    return Reports(
-        recorder,
-        file,
-        actions,
-        lambda: [pool.name for pool in workforce.active],
-        lambda: generations.functions,
-    )
 
 
 def make_finished(

@@ -1,9 +1,13 @@
-"""All that is served on the control socket and the control address: the API, the pages, probes and metrics."""
+"""The application on the control socket and the control address: the API, the pages, probes and metrics.
+
+No worker needs it: `build.py` imports this module once the workers are up, or at the first request.
+"""
 
 from __future__ import annotations
 
 from flask import Flask
 
+from gearman_manager.access.guards import guard
 from gearman_manager.access.login_routes import Login, login_routes
 from gearman_manager.access.sessions import Sessions
 from gearman_manager.api.action_routes import action_routes
@@ -26,6 +30,7 @@ from gearman_manager.api.probe_routes import probe_routes
 from gearman_manager.api.series_routes import series_routes
 from gearman_manager.api.server_restart_routes import server_restart_routes
 from gearman_manager.control.all_that_match import AllThatMatch
+from gearman_manager.control.app import make_app
 from gearman_manager.control.bulk_changes import BulkChanges
 from gearman_manager.control.explanations import Explanations
 from gearman_manager.control.matching_jobs import MatchingJobs
@@ -36,26 +41,39 @@ from gearman_manager.dashboard.site import Sources as Shown
 from gearman_manager.dashboard.site import dashboard_routes
 from gearman_manager.failures.group_changes import GroupChanges
 from gearman_manager.finished.again import RunAgain
+from gearman_manager.history.history_file import HistoryFile
+from gearman_manager.history.recording import record_actions
 from gearman_manager.live.event_stream import EventStream
 from gearman_manager.live.overview import Overview
 from gearman_manager.live.overview import Sources as LiveSources
 from gearman_manager.metrics.routes import metrics_routes
 from gearman_manager.metrics.scrape import Scrape, Sources
 from gearman_manager.peers.own_summary import OwnSummary
+from gearman_manager.series.reports import Reports
 from gearman_manager.supervisor.supervisor import Parts, Supervisor
 
 
-def serve_routes(
-    app: Flask,
+def make_application(
     supervisor: Supervisor,
     parts: Parts,
+    history: HistoryFile,
     sessions: Sessions,
     server_jobs: ServerJobs,
     explanations: Explanations,
-) -> None:
-    """Give the application its routes, and the parts that only these need."""
+) -> Flask:
+    """The application with its routes, and the parts that only these need."""
+    app = make_app()
+    guard(app)
     workforce, queues, actions = parts.workforce, parts.queues, parts.actions
-    sources = LiveSources(parts.generations, workforce, parts.autoscaler, parts.sizes, queues, parts.reports.rates)
+    record_actions(app, actions)
+    reports = Reports(
+        parts.recorder,
+        history,
+        actions,
+        lambda: [pool.name for pool in workforce.active],
+        lambda: parts.generations.functions,
+    )
+    sources = LiveSources(parts.generations, workforce, parts.autoscaler, parts.sizes, queues, reports.rates)
     overview = Overview(parts.name, sources, supervisor.health)
     events = EventStream(overview.report)
     actions.listener = lambda action: events.tell("action", action)
@@ -69,7 +87,7 @@ def serve_routes(
         app,
         caller_routes(lambda: parts.control.url),
         action_routes(actions),
-        series_routes(parts.reports),
+        series_routes(reports),
         live_routes(overview, events),
         manager_routes(supervisor, parts.status, parts.recent_log),
         drain_routes(supervisor, parts.drain_report),
@@ -82,7 +100,7 @@ def serve_routes(
         dead_routes(server_jobs),
         bulk_routes(every),
         failure_routes(parts.failures, group_changes),
-        function_routes(server_jobs, submissions, parts.status, parts.reports),
+        function_routes(server_jobs, submissions, parts.status, reports),
         schedule_routes(server_jobs, parts.keeper),
         peer_routes(parts.peers),
     )
@@ -108,7 +126,7 @@ def serve_routes(
         actions=actions,
         generations=parts.generations,
         workforce=workforce,
-        reports=parts.reports,
+        reports=reports,
         privacy=parts.arrangement.privacy,
         server_facts=parts.server_facts,
         peers=parts.peers,
@@ -124,3 +142,4 @@ def serve_routes(
         lambda: parts.finished.missed,
     )
     app.register_blueprint(metrics_routes(Scrape(scraped)))
+    return app

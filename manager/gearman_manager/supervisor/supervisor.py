@@ -25,6 +25,7 @@ from gearman_manager.alerts.watch import AlertWatch
 from gearman_manager.code.generations import Generations
 from gearman_manager.config import ConfigError
 from gearman_manager.control.drain_report import DrainReport
+from gearman_manager.control.late_application import LateApplication
 from gearman_manager.control.server import ControlServer
 from gearman_manager.control.server_facts import ServerFacts
 from gearman_manager.control.server_restarts import ServerRestarts
@@ -46,7 +47,6 @@ from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.pool_sizes import PoolSizes
 from gearman_manager.scaling.queues import Queues
 from gearman_manager.series.recorder import Recorder
-from gearman_manager.series.reports import Reports
 from gearman_manager.supervisor import manager_state
 from gearman_manager.supervisor.announcer import Announcer
 from gearman_manager.supervisor.arrangement import Arrangement
@@ -85,6 +85,7 @@ class Parts:
     job_servers: JobServers
     generations: Generations
     arrangement: Arrangement
+    application: LateApplication
     control: ControlServer
     queues: Queues
     config_watches: ConfigWatches
@@ -100,7 +101,6 @@ class Parts:
     server_restarts: ServerRestarts
     actions: ActionLog
     recorder: Recorder
-    reports: Reports
     alerts: AlertWatch
     telemetry: SenderProcess
     keeper: Keeper
@@ -228,12 +228,13 @@ class Supervisor:
 
     def _serve(self) -> None:
         """Run the main greenlet's loop until the manager ends."""
-        awake, announcer = self._parts.awake, self._announcer
+        awake, announcer, application = self._parts.awake, self._announcer, self._parts.application
         while not self._is_over(now := time.monotonic()):
             awake.clear()
             reconcile_at = self._reconcile(now)  # first: without targets every pool has all the workers that it wants
             pulse_at = self._attempt("telling the service manager", lambda: announcer.pulse(now, self.health), now)
-            deadlines = [reconcile_at, pulse_at, self._end_at]
+            making_at = application.make_on(now, are_workers_up=announcer.is_up)
+            deadlines = [reconcile_at, pulse_at, making_at, self._end_at]
             deadline = min(moment for moment in deadlines if moment is not None)
             awake.wait(min(max(0.0, deadline - time.monotonic()), _LONGEST_SLEEP_S))
 

@@ -14,7 +14,8 @@ import pytest
 
 from gearman_manager.alerts.message import Message
 from gearman_manager.alerts.named_targets import targets_of
-from gearman_manager.alerts.targets import Target, Undelivered
+from gearman_manager.alerts.targets import Target
+from gearman_manager.alerts.ways import Undelivered, deliver
 from gearman_manager.config import Config
 
 from ...mail_server import MailServer
@@ -30,13 +31,13 @@ def target(**to: Any) -> Target:
 
 def refusal(of: Target, message: Message) -> str:
     with pytest.raises(Undelivered) as refused:
-        of.deliver(message)
+        deliver(of, message)
     return str(refused.value)
 
 
 def test_a_mail_reaches_all_recipients(mail_server: MailServer, message: Message) -> None:
     to = ["ops@example.com", "boss@example.com"]
-    target(mail=to, smtp={"server": f"127.0.0.1:{mail_server.port}", "from": "gm@example.com"}).deliver(message)
+    deliver(target(mail=to, smtp={"server": f"127.0.0.1:{mail_server.port}", "from": "gm@example.com"}), message)
     [envelope] = mail_server.mailbox.envelopes
     assert (envelope.mail_from, envelope.rcpt_tos) == ("gm@example.com", to)
     mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
@@ -72,7 +73,7 @@ def test_a_password_goes_only_to_a_server_with_a_certificate_that_is_trusted(mes
 
 def test_a_webhook_gets_json_and_no_redirection_is_followed(hook: WebHook, message: Message) -> None:
     to = target(webhook=hook.url)
-    to.deliver(message)
+    deliver(to, message)
     assert (hook.paths, hook.received) == (["/hooks/s3cret"], [message.data])
     hook.status, hook.headers = 302, {"Location": f"http://127.0.0.1:{hook.port}/elsewhere"}
     assert "302" in refusal(to, message)
@@ -86,7 +87,7 @@ def test_a_program_beside_the_configuration_gets_json(tmp_path: Path, message: M
     program = tmp_path / "notify.sh"
     program.write_text("#!/bin/sh\ncat >$1; pwd >>$1\n")
     program.chmod(0o755)
-    Target("command", command=("notify.sh", "got"), folder=str(tmp_path)).deliver(message)
+    deliver(Target("command", command=("notify.sh", "got"), folder=str(tmp_path)), message)
     got, folder = (tmp_path / "got").read_text().rsplit("}", 1)
     assert json.loads(got + "}") == message.data
     assert folder.strip() == str(tmp_path)

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 from flask import Flask
 
-from gearman_manager.access.caller import Caller, Kind, Role
-from gearman_manager.access.guards import CALLER, guard
+from gearman_manager.access.caller import CALLER, Caller, Kind, Role
+from gearman_manager.access.guards import guard
 from gearman_manager.control.app import make_app
 from gearman_manager.dashboard import chart_plans, charts
 from gearman_manager.dashboard.chart_parts import held_words

@@ -12,8 +12,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from gearman_manager.access.caller import Caller, Kind, Role
-from gearman_manager.access.guards import CALLER, guard
+from gearman_manager.access.caller import CALLER, Caller, Kind, Role
+from gearman_manager.access.guards import guard
 from gearman_manager.control.app import make_app
 from gearman_manager.dashboard import site
 from gearman_manager.dashboard.rendering import AGE_HEADER, PART_HEADER

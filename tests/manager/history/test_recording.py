@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 from flask import Flask, jsonify
 
-from gearman_manager.access.caller import Caller, Kind, Role
-from gearman_manager.access.guards import CALLER, act_as
+from gearman_manager.access.caller import CALLER, Caller, Kind, Role
+from gearman_manager.access.guards import act_as
 from gearman_manager.control.problems import problem
 from gearman_manager.history.action import MOST_CHARACTERS, Action
 from gearman_manager.history.recording import record_actions, say_action

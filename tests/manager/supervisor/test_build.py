@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
+from werkzeug.test import Client
 
+from gearman_manager.access.caller import CALLER, Caller, Kind, Role
 from gearman_manager.code.code_loading import LoadedCode
 from gearman_manager.code.generations import Accepted
 from gearman_manager.config import Config, FoundFunction, lay_out
+from gearman_manager.control.late_application import Making
 from gearman_manager.host.process import child_pids
 from gearman_manager.pools.pool_order import CodeFiles
 from gearman_manager.supervisor.announcer import Announcer
@@ -23,6 +27,7 @@ from gearman_manager.supervisor.run_folder import RunFolder
 from gearman_manager.supervisor.supervisor import Parts, Supervisor
 from gearman_process.service_manager import ServiceManager
 
+DEADLINE_S = 10
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -68,6 +73,31 @@ def test_building_a_manager_has_no_side_effects(tmp_path: Path) -> None:
     assert [signal.getsignal(number) for number in SIGNALS] == handlers
     assert child_pids() == children
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_application_is_made_in_portions_at_the_first_request(built: Built) -> None:
+    application, portions = built.parts.application, 0
+    caller = Caller(Kind.SOCKET, "uid 0", Role.ADMIN, "the control socket")
+    request = gevent.spawn(Client(application).get, "/api/v1/me", environ_overrides={CALLER: caller})
+    assert built.parts.awake.wait(DEADLINE_S)
+    while application.make_on(0.0, are_workers_up=False) is not None:
+        portions += 1
+    assert portions >= 5
+    answer = request.get(timeout=DEADLINE_S)
+    assert (answer.status_code, answer.get_json()["who"]) == (200, "uid 0")
+
+
+def test_a_manager_whose_application_can_not_be_made_ends(built: Built) -> None:
+    def make() -> Making:
+        yield
+        raise ImportError("no module of that name")
+
+    built.parts.application._make = make
+    built.supervisor._state = ManagerState.RUNNING
+    request = gevent.spawn(built.parts.application, {}, lambda *_: None)
+    with pytest.raises(ImportError, match="of that name"):
+        built.supervisor._serve()
+    request.kill()
 
 
 def test_every_part_is_arranged_for_a_generation(built: Built) -> None:
