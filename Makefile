@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Modules are compiled when they are first imported: most never are, and their compiled form is a third of the whole.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # The number of processes that run the tests: more than processors, because most tests wait for something.
-TESTERS ?= 6
+TESTERS ?= 5
 NODE_PEERS := gearmanode@0.9.2 winston@3.19.0 abraxas@2.1.10
 
 .PHONY: setup run test soak soak-workers soak-kills soak-cluster soak-dashboard lint docs bench peers compiled test-compiled clean

@@ -210,7 +210,7 @@ def _exec(
             child = process.start(command, [theirs.fileno(), store, *ports.descriptors], output.write_end)
         undo.pop_all()
     output.handed_over()
-    output.extra["pid"] = child.pid
+    output.follow(child.pid)
     return child, gevent.socket.socket(fileno=ours.detach()), output
 
 

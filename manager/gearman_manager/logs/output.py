@@ -52,7 +52,14 @@ class ChildOutput:
         self._read_at = 0.0
         self._read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._read_end, False)
-        self._watcher = watch_readable(loop, self._read_end, self._readable)
+        self._watcher: Any = None
+
+    def follow(self, pid: int | None = None) -> None:
+        """Log the child's lines from now on, with its pid. What it wrote before that is known waits in the pipe."""
+        if pid is not None:
+            self.extra["pid"] = pid
+        if self._read_end >= 0:
+            self._watcher = watch_readable(self._loop, self._read_end, self._readable)
 
     @property
     def last_lines(self) -> list[str]:
@@ -139,8 +146,9 @@ class ChildOutput:
     def _close_read_end(self) -> None:
         if self._read_end < 0:
             return
-        self._watcher.stop()
-        self._watcher.close()
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
         os.close(self._read_end)
         self._read_end = -1
 

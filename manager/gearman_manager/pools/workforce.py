@@ -269,7 +269,7 @@ class Workforce:
     def _born(self, live: LiveWorker, child: process.Child) -> None:
         live.pid, live.pidfd = child.pid, child.pidfd
         live.slots.born(child.pid, live.started_at)
-        live.output.extra |= {"pid": child.pid}
+        live.output.follow(child.pid)
         draining = live.worker.state is WorkerState.DRAINING
         live.pool.event(live.name, WorkerEvent.FORKED, time.monotonic())
         live.watcher = gevent.get_hub().loop.io(child.pidfd, 1)

@@ -254,5 +254,5 @@ def _exec(links: Links, log_level: str) -> tuple[process.Child, gevent.socket.so
         child = process.start(arguments, list(descriptors.values()), output.write_end)
         undo.pop_all()
     output.handed_over()
-    output.extra["pid"] = child.pid
+    output.follow(child.pid)
     return child, gevent.socket.socket(fileno=ours.detach()), output

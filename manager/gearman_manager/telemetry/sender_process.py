@@ -138,7 +138,7 @@ class SenderProcess:
             child = process.start(command, descriptors, output.write_end)
             undo.pop_all()
         output.handed_over()
-        output.extra["pid"] = child.pid
+        output.follow(child.pid)
         self._output = output
         return child
 

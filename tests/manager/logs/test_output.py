@@ -37,6 +37,7 @@ def outputs() -> Iterator[Callable[..., ChildOutput]]:
 
     def make(budget: OutputBudget | None = None, *, logs_json: bool = False) -> ChildOutput:
         made.append(ChildOutput(gevent.get_hub().loop, LOGGER, {"pool": "mail"}, budget, logs_json=logs_json))
+        made[-1].follow()
         return made[-1]
 
     yield make
@@ -198,3 +199,15 @@ def test_redaction_has_a_bounded_time(
         "2 lines (22 bytes) of its output were dropped: more than 1000000 bytes a second, or more"
     )
     assert output.last_lines == ["password=[redacted]"] * 3
+
+
+def test_what_a_child_writes_before_its_pid_is_known_is_logged_with_the_pid(caplog: pytest.LogCaptureFixture) -> None:
+    output = ChildOutput(gevent.get_hub().loop, LOGGER, {"pool": "mail"})
+    os.write(output.write_end, b"early\n")
+    gevent.sleep(0.01)  # turns of the loop
+    assert caplog.records == []
+    output.follow(812)
+    until(lambda: _unread_bytes(output.write_end) == 0)
+    output.close()
+    [record] = caplog.records
+    assert (record.getMessage(), record.__dict__["pid"]) == ("early", 812)
