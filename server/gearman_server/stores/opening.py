@@ -12,6 +12,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from sqlalchemy import Connection, text
+
 from gearman_server.errors import OwnershipLostError, StartError, StoreError
 from gearman_server.log import logger
 from gearman_server.orphans.former_run import NOTHING_RUNS, FormerRun
@@ -21,12 +23,11 @@ from gearman_server.stores.keys_table import delete_lapsed, read_keys
 from gearman_server.stores.letters_table import read_letters
 from gearman_server.stores.migrations import STORE_ID, read_meta, write_meta
 from gearman_server.stores.results_table import read_results
+from gearman_server.stores.rows import JOBS
 from gearman_server.stores.small_tables import read_marks, read_pauses
 from gearman_server.thread import native_sleep
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from gearman_server.jobs.batch_rows import StoredBatch
     from gearman_server.jobs.dead_letters import DeadLetter
     from gearman_server.jobs.kept_results import KeptResult
@@ -95,6 +96,8 @@ def open_database(database: Database) -> tuple[range, Left]:
 
 def _read(database: Database) -> tuple[range, Left]:
     numbers = database.reserve_numbers()
+    if not database.is_shared:
+        database.call(_delete_probe, as_owner=True)
     pages, look_ups = database.stored_rows(numbers.start), None
     if pages.has_rows():
         look_ups = database.stored_rows(numbers.start)
@@ -109,6 +112,11 @@ def _read(database: Database) -> tuple[range, Left]:
     store_id = database.call(partial(read_meta, name=STORE_ID)) or ""
     ending = database.call(read_ending)
     return numbers, Left(pages, look_ups, letters, results, keys, marks, pauses, batches, store_id.encode(), ending)
+
+
+def _delete_probe(connection: Connection) -> None:
+    """A run that was killed while it looked for room has left its row."""
+    connection.execute(text(f"DELETE FROM {JOBS} WHERE id < 0"))
 
 
 def _known_keys(connection: Connection) -> list[KnownKey]:

@@ -387,3 +387,16 @@ def test_cursors_of_jobs_come_back_and_go_with_their_jobs(
     until(lambda: len(database.rows("id")) == 1)
     server = crash(server)
     assert our_worker(server).ask(PacketType.GRAB_JOB_UNIQ)[1] == body.replace(b"\x002\0tag", b"\x001\0tag")
+
+
+@pytest.mark.in_every_database
+def test_the_row_of_a_look_for_room_does_not_outlive_its_run(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess]
+) -> None:
+    server = start_durable(database)
+    submit(server.peer())
+    server.process.kill()
+    server.stop()
+    database.execute("UPDATE gearman_jobs SET id = -id")  # as it is while one is made
+    start_durable(database).wait_for_log("listens on")
+    assert database.rows("id") == []
