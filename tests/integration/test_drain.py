@@ -109,9 +109,10 @@ def test_under_load_no_job_begins_after_the_answer_and_what_is_unfinished_is_bac
         counts = {row.function: row for row in admin.status()}
         assert (counts["long"].total, counts["long"].running) == (2, 0)
         assert b"\nlosses\t0\n" in admin.command(f"jobs show {_waiting(admin.command('jobs list function=long'))}")
-        # The plain program's job was finished; it writes at its end.
-        assert (sum(line.startswith("plain") for line in lines), counts["plain"].total) == (1, 2)
-        assert sum(counts[name].total for name in FAST) == 3000 * len(FAST) - (len(lines) - 1)
+        # The plain program's job was finished; it writes at its end. On a slow machine its first one ended before.
+        finished = sum(line.startswith("plain") for line in lines)
+        assert (finished + counts["plain"].total, finished in (1, 2)) == (3, True)
+        assert sum(counts[name].total for name in FAST) == 3000 * len(FAST) - (len(lines) - finished)
     assert "2 unfinished jobs are back in their queues" in manager.log()
     assert _logged_at(manager, "stopped") - _logged_at(manager, "draining") < timedelta(seconds=3 + SLACK_S)
 
