@@ -109,9 +109,13 @@ def test_under_load_no_job_begins_after_the_answer_and_what_is_unfinished_is_bac
         counts = {row.function: row for row in admin.status()}
         assert (counts["long"].total, counts["long"].running) == (2, 0)
         assert b"\nlosses\t0\n" in admin.command(f"jobs show {_waiting(admin.command('jobs list function=long'))}")
-        # The plain program's job was finished; it writes at its end. On a slow machine its first one ended before.
-        finished = sum(line.startswith("plain") for line in lines)
-        assert (finished + counts["plain"].total, finished in (1, 2)) == (3, True)
+        # The plain program writes at the end of a job. It finished the one that it had, and began no other; on a slow
+        # machine its first one had ended before the answer.
+        ended = [int(line.split()[1]) for line in lines if line.startswith("plain")]
+        finished = len(ended)
+        assert finished >= 1
+        assert sum(at > answered_ns for at in ended) <= 1
+        assert finished + counts["plain"].total == 3
         assert sum(counts[name].total for name in FAST) == 3000 * len(FAST) - (len(lines) - finished)
     assert "2 unfinished jobs are back in their queues" in manager.log()
     assert _logged_at(manager, "stopped") - _logged_at(manager, "draining") < timedelta(seconds=3 + SLACK_S)

@@ -178,10 +178,7 @@ def _command(what: str, matching: Matching) -> str | None:
     """The command that changes all of them at once; None: those in this state are changed one by one, or not at all."""
     if matching.family == "dead":
         return f"dead {what} all"
-    if matching.state not in ("", "waiting", "delayed"):
-        return None
-    is_some = any(matching.condition(name) is not None for name in ("function", "tag", "key", "unique", "text"))
-    return "jobs purge" if is_some else "jobs purge all"
+    return "jobs purge all" if matching.state in ("", "waiting", "delayed") else None
 
 
 def _words(server: str, admin: AdminClient, matching: Matching) -> list[str]:
